@@ -305,6 +305,10 @@ impl AttemptLoop {
         if !config.enabled || call.model().is_none() || self.routed.expected().streams {
             return None;
         }
+        // A second one would be stored too, and nobody would know its id.
+        if self.routed.responses.as_ref().is_some_and(|responses| responses.is_stored) {
+            return None;
+        }
         let demand = self.routed.demand(target);
         // The latency of inference is no measure for other calls.
         if !demand.draws_on_quota() || demand.input > config.max_input_tokens {

@@ -26,7 +26,7 @@ pub(super) struct ResponsesCall {
     /// What the member `store` is set to; `None`: as the client has it.
     pub(super) store: Option<bool>,
     /// Whether the answer may name a stored response, so that its ids are sealed.
-    is_stored: bool,
+    pub(super) is_stored: bool,
     /// The upstream's id of the response that the request names.
     pub(super) named: Option<String>,
 }
@@ -97,6 +97,13 @@ impl ResponsesCall {
             owner: self.owner,
         })
     }
+}
+
+/// Whether a chat that asks to be stored must not be.
+pub(super) fn forbids_stored_chat(context: &RequestContext, parameters: &Parameters) -> bool {
+    let is_forbidden = context.policy().is_some_and(|policy| !policy.has_stored_responses())
+        || context.gateway().config.apis.responses.store == StoreResponses::Never;
+    parameters.store && is_forbidden
 }
 
 /// The upstream's id behind the id that a client names, and the route to the target that has the response.

@@ -9,12 +9,13 @@ use http::uri::PathAndQuery;
 use http::{HeaderMap, Request, Uri, header, request};
 
 use super::context::OpenSpan;
+use super::responses::forbids_stored_chat;
 use super::routed::RoutedRequest;
 use crate::api::{count_tokens, messages_headers};
-use crate::bedrock::Api;
 use crate::bedrock::body::{self, Changes};
 use crate::bedrock::path::Resource;
 use crate::bedrock::sigv4::PayloadHash;
+use crate::bedrock::{Api, Operation};
 use crate::routing::Target;
 use crate::upstream::sign::Auth;
 use crate::upstream::{BuildRequestError, sign};
@@ -102,7 +103,12 @@ fn changed_body(routed: &RoutedRequest, target: &Target, headers: &mut HeaderMap
             model: operation.has_model_in_body().then(|| target.model_in_body(operation)),
             cap: target.cap(requested),
             include_usage: routed.hides_usage(),
-            store: responses.and_then(|it| it.store),
+            store: match operation {
+                Operation::CreateChatCompletion => {
+                    forbids_stored_chat(&routed.context, &routed.peek.parameters).then_some(false)
+                }
+                _ => responses.and_then(|it| it.store),
+            },
             previous_response_id: responses.and_then(|it| it.named.as_deref()),
         },
     )

@@ -174,6 +174,19 @@ async fn a_policy_can_forbid_to_store() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_policy_can_forbid_to_store_a_chat() {
+    let upstream = Upstream::start(|_, _, _| json(200, &APIS[0].answer())).await;
+    let gateway =
+        gateway(&upstream, |config| two_clients(config).of_client("stored_responses", false)).await;
+    let body = r#"{"model":"m","messages":[{"role":"user","content":"hi"}],"store":true}"#;
+    for (key, stored) in [(KEYS[0], true), (KEYS[1], false)] {
+        ask(&gateway, key, "POST", "/v1/chat/completions", body).await;
+        let sent: Value = serde_json::from_str(&upstream.seen().last().unwrap().body).unwrap();
+        assert_eq!(sent["store"], stored);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn conversations_of_the_upstream_are_refused() {
     let upstream = store().await;
     let gateway = gateway(&upstream, two_clients).await;
