@@ -90,6 +90,22 @@ mod tests {
 
     use super::*;
     use crate::bedrock::Operation;
+    use crate::config::{ApiSettings, ResponsesSettings};
+
+    /// The APIs as a config without `apis` has them.
+    fn apis() -> Apis {
+        let served = |prefixes: &[&str]| ApiSettings {
+            enabled: true,
+            prefixes: prefixes.iter().map(|it| (*it).to_owned()).collect(),
+        };
+        let openai = served(&["/openai/v1", "/v1"]);
+        Apis {
+            chat_completions: openai.clone(),
+            responses: ResponsesSettings { api: openai, ..ResponsesSettings::default() },
+            messages: served(&["/anthropic/v1", "/v1"]),
+            models: served(&["/openai/v1", "/anthropic/v1", "/v1"]),
+        }
+    }
 
     fn head(method: &str, path: &str, headers: &[&str]) -> request::Parts {
         let mut request = Request::builder().method(method).uri(path);
@@ -101,7 +117,7 @@ mod tests {
 
     #[test]
     fn each_api_is_served_below_its_prefixes() {
-        let paths = ApiPaths::new(&Apis::default());
+        let paths = ApiPaths::new(&apis());
         for (method, path, operation) in [
             ("POST", "/openai/v1/chat/completions", Operation::CreateChatCompletion),
             ("POST", "/v1/chat/completions", Operation::CreateChatCompletion),
@@ -123,7 +139,7 @@ mod tests {
 
     #[test]
     fn an_api_that_is_off_has_no_path() {
-        let mut apis = Apis::default();
+        let mut apis = apis();
         apis.chat_completions.enabled = false;
         let paths = ApiPaths::new(&apis);
         let head = head("POST", "/v1/chat/completions", &[]);
@@ -133,7 +149,7 @@ mod tests {
 
     #[test]
     fn paths_that_two_dialects_share_are_of_the_one_that_the_headers_show() {
-        let paths = ApiPaths::new(&Apis::default());
+        let paths = ApiPaths::new(&apis());
         let dialect = |path, headers: &[&str]| paths.dialect(&head("GET", path, headers));
         assert_eq!(dialect("/v1/models", &[]), Dialect::OpenAi);
         assert_eq!(dialect("/v1/models", &["anthropic-version"]), Dialect::Anthropic);

@@ -25,6 +25,7 @@ use super::fallback_wait::fallback_from;
 use super::gateway::Gateway;
 use super::headers::strip_for_upstream;
 use super::hedge::{self, Hedge};
+use super::own_answer;
 use super::passed_over;
 use super::relay::{self, ResponseBody, ResponseDeadline};
 use super::routed::RoutedRequest;
@@ -106,7 +107,7 @@ async fn answer(mut routed: RoutedRequest) -> Result<Response<ResponseBody>, Req
             }
             Ok(response)
         }
-        Ok(Answer::Failure(failure, target)) => Ok(relay::failure(context, failure, target)),
+        Ok(Answer::Failure(failure, target)) => Ok(own_answer::failure(context, failure, target)),
         Err(error) => Err(RequestError { error, context }),
     }
 }

@@ -17,6 +17,7 @@ use crate::api::response_id::ResponseIds;
 use crate::auth::{Authenticator, Issuers};
 use crate::bedrock::Date;
 use crate::bedrock::betas::BetaTable;
+use crate::catalogue::{BetaSurface, Endpoint};
 use crate::config::{self, Config};
 use crate::fleet::Fleet;
 use crate::limits::{ClientLimits, ClientRegistry, ModelPrices, Prices};
@@ -110,11 +111,14 @@ impl Gateway {
         self.with_config(self.config.clone().on(day))
     }
 
-    /// The beta flags that a target takes in headers.
+    /// The beta flags that a target's endpoint takes of a request to Messages. The runtime endpoint takes those
+    /// of InvokeModel.
     pub(super) fn betas(&self, target: &Target) -> &BetaTable {
-        static NONE: BetaTable = BetaTable::new();
-        let _ = target;
-        &NONE
+        let surface = match target.capabilities().service {
+            Endpoint::Runtime => BetaSurface::InvokeModel,
+            Endpoint::Mantle => BetaSurface::Mantle,
+        };
+        self.config.known_models.betas(surface)
     }
 
     /// The places at which the targets store responses.

@@ -8,7 +8,8 @@ use http::Response;
 use tower::{Layer, Service};
 
 use super::error::{GatewayError, RequestError};
-use super::relay::{self, ResponseBody};
+use super::own_answer;
+use super::relay::ResponseBody;
 use super::stage::AuthorizedRequest;
 use crate::api::served_models::ServedModels;
 use crate::bedrock::Operation;
@@ -71,7 +72,7 @@ fn answer(request: AuthorizedRequest) -> Answer {
         _ => models.list(buffered.head.uri.query().unwrap_or_default()).map_err(Into::into),
     };
     match body {
-        Ok(body) => Ok(relay::own_answer(context, body)),
+        Ok(body) => Ok(own_answer::json(context, body)),
         Err(error) => Err(RequestError { error, context }),
     }
 }

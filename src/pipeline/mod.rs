@@ -44,6 +44,8 @@ mod limit;
 mod list_models;
 mod observe;
 mod offload;
+mod own_answer;
+mod own_headers;
 mod parse;
 mod passed_over;
 mod policy;

@@ -10,7 +10,6 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use http::Response;
-use http::header::{AUTHORIZATION, Entry};
 use pin_project_lite::pin_project;
 use tower::{Layer, Service};
 use uuid::Uuid;
@@ -19,8 +18,10 @@ use super::context::RequestContext;
 use super::error::RequestError;
 use super::gateway::SharedGateway;
 use super::inbound::InboundRequest;
-use super::relay::{self, ResponseBody};
+use super::own_answer;
+use super::relay::ResponseBody;
 use super::stage::ObservedRequest;
+use crate::auth::hide_keys;
 use crate::bedrock::Dialect;
 
 pub(super) fn layer(shared_gateway: &Arc<SharedGateway>) -> ObserveLayer {
@@ -60,10 +61,7 @@ where
     }
 
     fn call(&mut self, mut inbound: InboundRequest<B>) -> Self::Future {
-        // The value may be a bearer key; `Debug` of a sensitive header does not show it.
-        if let Entry::Occupied(mut values) = inbound.head.headers.entry(AUTHORIZATION) {
-            values.iter_mut().for_each(|value| value.set_sensitive(true));
-        }
+        hide_keys(&mut inbound.head.headers);
         // The request keeps this gateway, and so one config, to its end.
         let mut context =
             Box::new(RequestContext::new(self.shared_gateway.load_full(), inbound.peer.clone()));
@@ -99,16 +97,16 @@ where
         let (inner, request_id, dialect) = match self.project() {
             Projected::Running { inner, request_id, dialect } => (inner, *request_id, *dialect),
             Projected::Panicked { request_id, dialect } => {
-                return Poll::Ready(Ok(relay::panicked(*request_id, *dialect)));
+                return Poll::Ready(Ok(own_answer::panicked(*request_id, *dialect)));
             }
         };
         // A future that panicked is never polled again.
         Poll::Ready(Ok(match catch_unwind(AssertUnwindSafe(|| inner.poll(cx))) {
             Ok(polled) => match ready!(polled) {
                 Ok(response) => response,
-                Err(error) => relay::request_error(error),
+                Err(error) => own_answer::request_error(error),
             },
-            Err(_) => relay::panicked(request_id, dialect),
+            Err(_) => own_answer::panicked(request_id, dialect),
         }))
     }
 }

@@ -9,53 +9,29 @@
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{
-    CONTENT_LENGTH, CONTENT_TYPE, Entry, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER,
-};
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderValue};
 use http::{Response, StatusCode};
 use http_body::{Body, Frame, SizeHint};
-use smallvec::SmallVec;
 use tokio::time::Instant;
-use uuid::Uuid;
 
-use super::context::{Outcome, PANICKED, RequestContext, millis};
-use super::error::{GatewayError, RequestError, discourage_retry};
-use super::headers::{strip_for_client, value};
+use super::context::{Outcome, RequestContext};
+use super::headers::strip_for_client;
+use super::own_headers::add_own_headers;
 use super::responses::IdSealer;
 use super::rewritten_body::Change;
-use super::shortage::DEFAULT_RETRY_AFTER;
 use super::usage_tap::{TapError, UsageTap};
-use crate::api::errors::{self, UpstreamError};
-use crate::api::rate_limit_headers::{self, RateLimits};
-use crate::bedrock::dialect::{self, DialectError};
-use crate::bedrock::error::set_retry_after;
-use crate::bedrock::{
-    Api, Dialect, ErrorKind, Operation, ServiceTier, Usage, WireError, event_stream,
-};
+use crate::api::errors;
+use crate::bedrock::dialect::DialectError;
+use crate::bedrock::{Api, ErrorKind, Operation, ServiceTier, Usage, event_stream};
 use crate::catalogue::Mode;
-use crate::limits::{OverBudget, usd};
-use crate::routing::cooldown::State;
-use crate::routing::{ActiveReservation, OutageCause, OutageReason, RequestSize, Target};
+use crate::limits::OverBudget;
+use crate::routing::{ActiveReservation, OutageCause, OutageReason, RequestSize};
 use crate::system::time::{Sleep, sleep_until};
-use crate::upstream::{self, Failure, FailureClass, Success, TimeLimit};
-
-const MODEL: HeaderName = HeaderName::from_static("x-sluice-model");
-const REGION: HeaderName = HeaderName::from_static("x-sluice-region");
-const ATTEMPTS: HeaderName = HeaderName::from_static("x-sluice-attempts");
-const FALLBACK_REASON: HeaderName = HeaderName::from_static("x-sluice-fallback-reason");
-const DROPPED_BETAS: HeaderName = HeaderName::from_static("x-sluice-dropped-betas");
-const QUEUED: HeaderName = HeaderName::from_static("x-sluice-queued-ms");
-const REQUEST_ID: HeaderName = HeaderName::from_static("x-sluice-request-id");
-const BUDGET: HeaderName = HeaderName::from_static("x-sluice-budget-remaining-usd");
-const AMZN_REQUEST_ID: HeaderName = HeaderName::from_static("x-amzn-requestid");
-/// The request's id as the SDKs of OpenAI and of Anthropic read it.
-const OPENAI_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
-const ANTHROPIC_REQUEST_ID: HeaderName = HeaderName::from_static("request-id");
+use crate::upstream::{self, Success};
 
 /// The body of an answer; `B` is the upstream's.
 #[derive(Debug)]
@@ -127,7 +103,7 @@ pub(super) fn success<B>(
 ) -> Response<ResponseBody<B>> {
     let Success { status, headers: mut head, buffered, body, is_close_delimited } = success;
     let idle = reservation.target().endpoint.idle_timeout;
-    context.answer.target = Some(Arc::clone(reservation.target()));
+    context.answer.target = Some(reservation.target().clone());
     context.record_response_head(status, None);
     context.record_tokens(reservation.input(), 0);
     let upstream_idle_since =
@@ -181,196 +157,25 @@ pub(super) fn success<B>(
         is_over: false,
         pending_error: None,
     };
-    respond(status, head, Inner::Relayed(Box::pin(relay)))
+    respond(status, head, ResponseBody(Inner::Relayed(Box::pin(relay))))
 }
 
-/// The answer that relays a failure as it came.
-pub(super) fn failure(
-    mut context: Box<RequestContext>,
-    failure: Failure,
-    target: Arc<Target>,
-) -> Response<ResponseBody> {
-    let mut head = failure.headers.clone();
-    strip_for_client(&mut head);
-    head.remove(CONTENT_LENGTH);
-    let dialect = context.call.dialect;
-    let (status, body) = match dialect {
-        Dialect::Bedrock => (failure.status, failure.body.clone()),
-        _ => {
-            let error = UpstreamError {
-                status: failure.error_status(),
-                reported: &failure.reported,
-                body: &failure.body,
-            };
-            let request_id = context.request_id.to_string();
-            errors::of_upstream(dialect, error, &request_id, &mut head)
-        }
-    };
-    context.record_response_head(status, failure.reported.name.as_deref());
-    if let Some(message) = failure.message() {
-        context.set_client_message(message);
-    }
-    context.set_outcome(match failure.time_limit {
-        Some(TimeLimit::Connect) => Outcome::ConnectTimeout,
-        Some(TimeLimit::FirstByte) => Outcome::FirstByteTimeout,
-        None if failure.class.is_client_error() => Outcome::ClientError,
-        None if failure.class == FailureClass::ResourceExhausted => Outcome::ResourceExhausted,
-        None => Outcome::UpstreamError,
-    });
-    if failure.time_limit == Some(TimeLimit::FirstByte) && !head.contains_key(RETRY_AFTER) {
-        set_retry_after(&mut head, DEFAULT_RETRY_AFTER);
-    }
-    let now = Instant::now();
-    let due = match target.state(now) {
-        State::Cooling(until) => until.saturating_duration_since(now),
-        _ => DEFAULT_RETRY_AFTER,
-    };
-    if failure.from_upstream {
-        context.answer.target = Some(target);
-    }
-    buffered_response(status, head, body, due, context)
-}
-
-/// The answer to a request that the gateway itself ends.
-pub(super) fn request_error(failed: RequestError) -> Response<ResponseBody> {
-    let RequestError { error, mut context } = failed;
-    let dialect = context.call.dialect;
-    let status = dialect::status(dialect, error.kind());
-    context.record_response_head(status, Some(error.kind().name()));
-    context.set_client_message(&error.to_string());
-    context.set_outcome(error.outcome());
-    match &error {
-        GatewayError::Limited(limited) => context.caller.limited_by = Some(limited.limit),
-        GatewayError::OverBudget(over @ OverBudget::Held(_)) => {
-            context.caller.limited_by = Some(over.policy());
-        }
-        GatewayError::OverBudget(over) => context.caller.denied_by = Some(over.policy()),
-        GatewayError::PolicyDenied(denied) => context.caller.denied_by = Some(denied.policy()),
-        _ => {}
-    }
-    let request_id = context.request_id.to_string();
-    let (head, body) = error.into_response(dialect, &request_id).into_parts();
-    buffered_response(head.status, head.headers, body, DEFAULT_RETRY_AFTER, context)
-}
-
-/// A JSON answer of the gateway's own.
-pub(super) fn own_answer(mut context: Box<RequestContext>, body: Bytes) -> Response<ResponseBody> {
-    context.record_response_head(StatusCode::OK, None);
-    context.set_outcome(Outcome::Success);
-    let mut head = HeaderMap::new();
-    head.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    buffered_response(StatusCode::OK, head, body, DEFAULT_RETRY_AFTER, context)
-}
-
-/// The answer to a request that caused a panic. Unwinding has already dropped its record.
-pub(super) fn panicked(request_id: Uuid, dialect: Dialect) -> Response<ResponseBody> {
-    let error = WireError::new(ErrorKind::InternalServer, PANICKED);
-    let (mut head, mut bytes) = error.into_response().into_parts();
-    let request_id = request_id.to_string();
-    if dialect != Dialect::Bedrock {
-        let error = DialectError::new(ErrorKind::InternalServer, PANICKED);
-        (head.status, bytes) = errors::write(dialect, &error, &request_id, &mut head.headers);
-    }
-    let request_id = value(&request_id);
-    head.headers.insert(AMZN_REQUEST_ID, request_id.clone());
-    head.headers.insert(REQUEST_ID, request_id);
-    respond(head.status, head.headers, Inner::Buffered { bytes, _context: None })
-}
-
-/// An answer that is not relayed. A 503, or 529 in Anthropic's dialect, gets a `retry-after` of `due`, unless it has one.
-fn buffered_response(
+/// An answer of these parts.
+pub(super) fn respond<B>(
     status: StatusCode,
-    mut head: HeaderMap,
-    bytes: Bytes,
-    due: Duration,
-    mut context: Box<RequestContext>,
-) -> Response<ResponseBody> {
-    if matches!(status.as_u16(), 503 | 529) && !head.contains_key(RETRY_AFTER) {
-        set_retry_after(&mut head, due);
-    }
-    context.answer.bytes = bytes.len() as u64;
-    discourage_retry(&mut head, status, context.timing.started.elapsed());
-    add_own_headers(&mut head, &context);
-    respond(status, head, Inner::Buffered { bytes, _context: Some(context) })
-}
-
-fn respond<B>(status: StatusCode, head: HeaderMap, body: Inner<B>) -> Response<ResponseBody<B>> {
-    let mut response = Response::new(ResponseBody(body));
+    head: HeaderMap,
+    body: ResponseBody<B>,
+) -> Response<ResponseBody<B>> {
+    let mut response = Response::new(body);
     *response.status_mut() = status;
     *response.headers_mut() = head;
     response
-}
-
-fn add_own_headers(head: &mut HeaderMap, context: &RequestContext) {
-    let mut text = Uuid::encode_buffer();
-    let request_id = value(context.request_id.hyphenated().encode_lower(&mut text));
-    if let Entry::Vacant(place) = head.entry(AMZN_REQUEST_ID) {
-        place.insert(request_id.clone());
-    }
-    match context.call.dialect {
-        Dialect::Bedrock => {}
-        Dialect::OpenAi => add_dialect_headers(head, context, OPENAI_REQUEST_ID, &request_id),
-        Dialect::Anthropic => {
-            add_dialect_headers(head, context, ANTHROPIC_REQUEST_ID, &request_id);
-        }
-    }
-    head.insert(REQUEST_ID, request_id);
-    head.insert(ATTEMPTS, count(context.answer.attempts.len() as u64));
-    head.insert(QUEUED, count(millis(context.timing.queued)));
-    if let Some(left) = context.account().and_then(|account| account.little_left()) {
-        head.insert(BUDGET, value(&usd(left).to_string()));
-    }
-    if let Some(target) = &context.answer.target {
-        if context.call.requested_model.is_some() {
-            head.insert(MODEL, target.model_header.clone());
-        }
-        head.insert(REGION, target.endpoint.region_header.clone());
-        if let Some(flags) = &context.answer.dropped_betas {
-            head.insert(DROPPED_BETAS, value(flags));
-        }
-        if let Some(reason) = context.answer.fallback_reason {
-            head.insert(FALLBACK_REASON, HeaderValue::from_static(reason));
-        }
-    }
-}
-
-/// Adds the request's id under the name that the SDKs of a dialect read, and the client's limits. The limits of
-/// the upstream are not the client's.
-fn add_dialect_headers(
-    head: &mut HeaderMap,
-    context: &RequestContext,
-    id_name: HeaderName,
-    request_id: &HeaderValue,
-) {
-    if let Entry::Vacant(place) = head.entry(id_name) {
-        place.insert(request_id.clone());
-    }
-    let foreign: SmallVec<[HeaderName; 8]> =
-        head.keys().filter(|name| rate_limit_headers::is_rate_limit(name)).cloned().collect();
-    foreign.iter().for_each(|name| {
-        head.remove(name);
-    });
-    let Some(caller) = &context.caller.client else { return };
-    let own = context.gateway().limits.snapshot(caller);
-    let target = context.answer.target.as_ref();
-    let target = target.map(|target| target.quota().snapshot(Instant::now()));
-    let limits = RateLimits::of_client_or_target(&own, target.as_ref());
-    rate_limit_headers::insert(head, context.call.dialect, &limits, SystemTime::now());
 }
 
 fn is_json(head: &HeaderMap) -> bool {
     const JSON: &[u8] = b"application/json";
     let value = head.get(CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();
     value.get(..JSON.len()).is_some_and(|start| start.eq_ignore_ascii_case(JSON))
-}
-
-/// A number as a header value; the usual ones without an allocation.
-fn count(number: u64) -> HeaderValue {
-    match number {
-        0 => HeaderValue::from_static("0"),
-        1 => HeaderValue::from_static("1"),
-        _ => number.into(),
-    }
 }
 
 pin_project_lite::pin_project! {
@@ -681,6 +486,11 @@ impl<B> Relay<B> {
 }
 
 impl<B> ResponseBody<B> {
+    /// A body in memory. The record, if there is one, ends with it.
+    pub(super) fn buffered(bytes: Bytes, context: Option<Box<RequestContext>>) -> ResponseBody<B> {
+        ResponseBody(Inner::Buffered { bytes, _context: context })
+    }
+
     /// Whether it may break off before its end.
     pub fn may_still_fail(&self) -> bool {
         matches!(&self.0, Inner::Relayed(relay) if !relay.is_over)
