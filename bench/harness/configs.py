@@ -23,7 +23,7 @@ CHAT_MODELS = [
     ("gpt-oss", "openai.gpt-oss-120b-1:0", 8192),
     ("gpt-oss-small", "openai.gpt-oss-20b-1:0", 8192),
     ("gpt", "us.openai.gpt-5.6-sol", 8192),
-    ("grok", "us.xai.grok-4.3", 8192),
+    ("grok", "us.xai.grok-4.7", 8192),
 ]
 # Quotas that are kept to and never reached.
 RPM, TPM = 10_000_000, 100_000_000_000
