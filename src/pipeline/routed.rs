@@ -190,10 +190,9 @@ impl RoutedRequest {
     /// The answer that the client expects: of which API, and whether as a stream.
     pub(super) fn expected(&self) -> ExpectedAnswer {
         let operation = self.call.operation;
-        ExpectedAnswer {
-            api: operation.api(),
-            streams: operation.is_stream() || self.peek.parameters.stream,
-        }
+        // A count is never a stream, whatever the body says.
+        let asks = self.peek.parameters.stream && !operation.counts_tokens();
+        ExpectedAnswer { api: operation.api(), streams: operation.is_stream() || asks }
     }
 
     /// Whether the upstream is asked for the usage of a stream, which the client does not want to see.

@@ -93,6 +93,10 @@ pub fn classify(status: StatusCode, reported: &Reported) -> FailureClass {
             | ErrorKind::IncompleteSignature
             | ErrorKind::MissingAuthenticationToken,
         ) => FailureClass::Unusable,
+        // OpenAI's dialect has the name that other services give a throttle in the code.
+        Some(ErrorKind::Validation) if reported.code.as_deref().is_some_and(is_throttle_name) => {
+            quota(&reported.message)
+        }
         Some(_) => FailureClass::Terminal,
         None => match status.as_u16() {
             429 => quota(&reported.message),
@@ -237,6 +241,22 @@ mod tests {
         }
         let other = Reported { name: Some("ForbiddenException".to_owned()), ..Reported::default() };
         assert_eq!(denial_evidence(StatusCode::FORBIDDEN, &other), Some(Possible));
+    }
+
+    #[test]
+    fn a_throttle_may_be_named_by_the_code() {
+        for (code, wanted) in [
+            ("ThrottledException", FailureClass::Throttled),
+            ("context_length_exceeded", FailureClass::Terminal),
+            ("unsupported_value", FailureClass::Terminal),
+        ] {
+            let reported = Reported {
+                name: Some("invalid_request_error".to_owned()),
+                code: Some(code.to_owned()),
+                ..Reported::default()
+            };
+            assert_eq!(classify(StatusCode::BAD_REQUEST, &reported), wanted, "{code}");
+        }
     }
 
     #[test]

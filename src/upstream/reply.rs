@@ -480,7 +480,10 @@ fn not_a_stream(mut head: http::response::Parts, body: Bytes, expected: Expected
         return broken("the upstream answered a stream operation with something that is no stream");
     };
     head.status = reported.kind().map_or(StatusCode::BAD_GATEWAY, ErrorKind::status);
-    if let Ok(name) = HeaderValue::from_str(&name) {
+    // Errors of the other APIs are named in their bodies alone.
+    if expected.api == Api::Bedrock
+        && let Ok(name) = HeaderValue::from_str(&name)
+    {
         head.headers.insert(HeaderName::from_static(ERROR_TYPE), name);
     }
     Failure::answer(head, body, reported)

@@ -21,6 +21,8 @@ mod accounting;
 mod admin;
 mod apis;
 mod authentication;
+
+mod bad_bodies;
 mod bad_bytes;
 mod bad_input;
 mod balance;

@@ -9,8 +9,11 @@ use crate::support::bodies;
 use crate::support::http::{self, Response};
 
 /// How the messages begin that the gateway writes into an exception frame of its own.
-const OWN_MESSAGES: [&str; 2] =
+pub(super) const OWN_MESSAGES: [&str; 2] =
     ["\"the upstream's answer stalled", "\"the upstream closed the connection"];
+
+/// The number from which events are not counted further: how many an answer has differs by operation.
+pub(super) const MANY: usize = 5;
 
 /// The operations of the matrix.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,6 +34,16 @@ impl Operation {
 
     pub(super) fn is_stream(self) -> bool {
         matches!(self, Operation::InvokeStream | Operation::ConverseStream)
+    }
+
+    /// Its name in the page.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Operation::Invoke => "InvokeModel",
+            Operation::InvokeStream => "InvokeModelWithResponseStream",
+            Operation::Converse => "Converse",
+            Operation::ConverseStream => "ConverseStream",
+        }
     }
 
     fn suffix(self) -> &'static str {
@@ -90,6 +103,7 @@ impl fmt::Display for ClientResult {
         let events = |count: &usize| match count {
             0 => String::new(),
             1 => "1 event, then ".to_owned(),
+            count if *count >= MANY => format!("{MANY} or more events, then "),
             count => format!("{count} events, then "),
         };
         match self {
@@ -132,8 +146,8 @@ impl fmt::Display for Seen {
 #[derive(Debug)]
 pub(super) struct Cell {
     pub(super) request_id: String,
-    gets: ClientResult,
-    attempts: usize,
+    pub(super) gets: ClientResult,
+    pub(super) attempts: usize,
     pub(super) outcome: String,
     pub(super) out: [bool; 2],
 }
@@ -162,13 +176,18 @@ pub(super) async fn ask(url: &str, operation: Operation, models: [&str; 2]) -> C
     }
 }
 
-fn gets(response: &Response, models: [&str; 2]) -> ClientResult {
-    let who = match response.header("x-sluice-model") {
+/// The target that answered, or the gateway.
+pub(super) fn author(response: &Response, models: [&str; 2]) -> Author {
+    match response.header("x-sluice-model") {
         Some(model) if model == models[0] => Author::First,
         Some(model) if model == models[1] => Author::Second,
         Some(other) => panic!("answered by {other}"),
         None => Author::Gateway,
-    };
+    }
+}
+
+fn gets(response: &Response, models: [&str; 2]) -> ClientResult {
+    let who = author(response, models);
     if response.status != 200 {
         assert!(!response.broken);
         let name = response.header("x-amzn-errortype").map_or_else(
@@ -187,14 +206,15 @@ fn gets(response: &Response, models: [&str; 2]) -> ClientResult {
         return ClientResult::Answer(who);
     }
     let (events, exception) = events(&response.body);
+    let count = events.len().min(MANY);
     match (exception, response.broken) {
         // An exception of the gateway's own is told from one of the upstream's by what it says.
-        (Some((name, true)), false) => ClientResult::Raises(events.len(), name, Author::Gateway),
-        (Some((name, false)), false) => ClientResult::Raises(events.len(), name, who),
+        (Some((name, true)), false) => ClientResult::Raises(count, name, Author::Gateway),
+        (Some((name, false)), false) => ClientResult::Raises(count, name, who),
         (Some(exception), true) => panic!("{exception:?} and a broken body"),
-        (None, true) => ClientResult::Broken(events.len(), who),
+        (None, true) => ClientResult::Broken(count, who),
         (None, false) if events.last().is_some_and(is_last) => ClientResult::Answer(who),
-        (None, false) => ClientResult::Ends(events.len(), who),
+        (None, false) => ClientResult::Ends(count, who),
     }
 }
 

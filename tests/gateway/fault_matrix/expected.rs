@@ -2,7 +2,7 @@
 
 use sluice::simulator::Fault;
 
-use super::cell::{Author, ClientResult, Operation, Seen};
+use super::cell::{Author, ClientResult, MANY, Operation, Seen};
 use super::{Scope, describe};
 use Author::{First, Gateway, Second};
 use ClientResult::{Answer, Broken, Ends, Error, Raises};
@@ -16,15 +16,26 @@ pub(super) struct Row {
     /// `None` if the fault affects streams only.
     whole: Option<Pair>,
     stream: Pair,
+    /// The only operation with this result; `None` if all have it.
+    only: Option<Operation>,
 }
 
 impl Row {
     pub(super) fn name(&self) -> String {
-        describe(&self.fault)
+        let fault = describe(&self.fault);
+        self.only.map_or_else(|| fault.clone(), |only| format!("{fault} of {}", only.name()))
+    }
+
+    /// An operation with this result, streamed or not.
+    pub(super) fn operation(&self, is_stream: bool) -> Operation {
+        self.only.unwrap_or(if is_stream { Operation::InvokeStream } else { Operation::Invoke })
     }
 
     /// The expected result of a cell; `None` if the fault can't occur there.
     pub(super) fn wanted(&self, operation: Operation, scope: Scope) -> Option<&Seen> {
+        if self.only.is_some_and(|only| only != operation) {
+            return None;
+        }
         let pair = if operation.is_stream() { Some(&self.stream) } else { self.whole.as_ref() };
         pair.map(|[first, all]| if scope == Scope::First { first } else { all })
     }
@@ -72,11 +83,16 @@ fn unavailable() -> Pair {
 
 /// A fault that occurs before a response begins, for any operation.
 fn any(fault: Fault, pair: Pair) -> Row {
-    Row { fault, whole: Some(pair.clone()), stream: pair }
+    Row { fault, whole: Some(pair.clone()), stream: pair, only: None }
 }
 
 fn stream(fault: Fault, pair: Pair) -> Row {
-    Row { fault, whole: None, stream: pair }
+    Row { fault, whole: None, stream: pair, only: None }
+}
+
+/// A fault that has another result for each operation.
+fn only(operation: Operation, fault: Fault, pair: Pair) -> Row {
+    Row { only: Some(operation), ..stream(fault, pair) }
 }
 
 pub(super) fn rows() -> Vec<Row> {
@@ -133,18 +149,21 @@ fn connections() -> Vec<Row> {
         any(Fault::CloseBeforeHead, unavailable()),
         any(Fault::GarbageHead, unavailable()),
         // Of a whole answer the head is out; of a stream nothing is.
-        Row { fault: Fault::ShortBody, whole: broken(), stream: unavailable() },
-        Row { fault: Fault::ResetMidBody, whole: broken(), stream: unavailable() },
+        Row { whole: broken(), ..stream(Fault::ShortBody, unavailable()) },
+        Row { whole: broken(), ..stream(Fault::ResetMidBody, unavailable()) },
     ]
 }
 
 fn streams() -> Vec<Row> {
     let first = |name: &str| Fault::ExceptionFirstFrame { name: name.to_owned() };
     let fourth = |name: &str| Fault::ExceptionFrame { name: name.to_owned(), frame: 4 };
+    let failed =
+        |frame| Fault::ResponseFailed { name: "internalServerException".to_owned(), frame };
     let again = |name| transient(raises(0, name));
     let clients = |name| relayed(raises(0, name), "client_error");
     let exception = |name| relayed(raises(3, name), "stream_exception");
     let broken = |events| relayed(Broken(events, First), "stream_broken");
+    let early = |outcome| relayed(Ends(MANY, First), outcome);
     let whole = || relayed(Answer(First), "success");
     let slow = error(408, "ModelTimeoutException", Gateway);
     let too_slow = left(raises(0, "modelTimeoutException"), "upstream_error");
@@ -177,6 +196,12 @@ fn streams() -> Vec<Row> {
         stream(Fault::StallAfterFrames { frames: 2 }, relayed(stalled.clone(), "stream_idle")),
         // Not the gateway's to judge.
         stream(Fault::EndAfterFrames { frames: 2 }, relayed(Ends(2, First), "incomplete")),
+        // The answer of Converse is complete before the last event, which tells its usage.
+        only(Operation::InvokeStream, Fault::EndBeforeLastFrame, early("incomplete")),
+        only(Operation::ConverseStream, Fault::EndBeforeLastFrame, early("success")),
+        // In a stream of Bedrock's own, an exception.
+        stream(failed(1), again("internalServerException")),
+        stream(failed(4), exception("internalServerException")),
         stream(Fault::BadCrcFrame { frame: 1 }, whole()),
         stream(Fault::BadCrcFrame { frame: 4 }, whole()),
         stream(Fault::SlowTrickle { bytes: 5, ms: 0 }, whole()),

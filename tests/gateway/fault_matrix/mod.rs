@@ -6,8 +6,10 @@
 //! `UPDATE_DOCS=1`. One gateway has two targets of its own for each cell, so that no cell sees
 //! another's state, and opens a connection for each attempt.
 
+mod apis;
 mod cell;
 mod expected;
+mod page;
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -20,6 +22,7 @@ use sluice::simulator::{Fault, FaultRule, ModelSettings};
 use crate::support::{Config, Gateway, Simulator};
 use cell::{Cell, Operation, ask};
 use expected::{Row, rows};
+use page::{Part, is_written};
 
 /// The targets that a fault affects.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,6 +33,9 @@ enum Scope {
 
 /// Most cells at once: an overloaded machine would add faults of its own.
 const AT_ONCE: usize = 8;
+
+/// For the same reason one matrix runs after the other.
+static ALONE: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
 
 /// One cell before its request.
 struct Question {
@@ -47,6 +53,7 @@ impl Question {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_fault_for_every_operation() {
+    let _alone = ALONE.lock().await;
     let rows = rows();
     every_kind_is_in(&rows);
     let simulator = Simulator::start().await;
@@ -75,7 +82,7 @@ async fn every_fault_for_every_operation() {
     }
     assert!(wrong.is_empty(), "{wrong:#?}");
     gateway.is_healthy().await;
-    is_written(&document(&rows));
+    is_written(Part::Native, &document(&rows));
 }
 
 fn questions(rows: &[Row]) -> Vec<Question> {
@@ -93,16 +100,21 @@ fn questions(rows: &[Row]) -> Vec<Question> {
     questions
 }
 
-/// A gateway with a route of two targets for each cell, whose faults are set.
-async fn gateway(simulator: &Simulator, rows: &[Row], questions: &[Question]) -> Gateway {
-    let mut config = Config::without_routes(simulator)
-        .set("upstream.first_byte_timeout", "1s")
-        .set("upstream.idle_timeout", "1s")
+/// The config of the matrix, without its targets.
+fn base_config(simulator: &Simulator) -> Config {
+    Config::without_routes(simulator)
+        .set("upstream.first_byte_timeout", "3s")
+        .set("upstream.idle_timeout", "2s")
         .set("upstream.max_idle_per_host", 0)
         .set("retry.attempts", 2)
         .set("retry.base_delay", "5ms")
         .set("retry.max_delay", "5ms")
-        .set("queue.max_wait", "0s");
+        .set("queue.max_wait", "0s")
+}
+
+/// A gateway with a route of two targets for each cell, whose faults are set.
+async fn gateway(simulator: &Simulator, rows: &[Row], questions: &[Question]) -> Gateway {
+    let mut config = base_config(simulator);
     for question in questions {
         let targets = ["a", "b"].map(|which| format!("{}-{which}", question.name));
         let models = question.models();
@@ -153,9 +165,9 @@ fn every_kind_is_in(rows: &[Row]) {
 
 fn document(rows: &[Row]) -> String {
     let mut text = String::from(include_str!("head.md"));
-    for (title, operation, column) in [
-        ("Answers in one piece", Operation::Invoke, "InvokeModel, Converse"),
-        ("Streams", Operation::InvokeStream, "InvokeModelWithResponseStream, ConverseStream"),
+    for (title, is_stream, column) in [
+        ("Answers in one piece", false, "InvokeModel, Converse"),
+        ("Streams", true, "InvokeModelWithResponseStream, ConverseStream"),
     ] {
         let _ = write!(
             text,
@@ -165,21 +177,12 @@ fn document(rows: &[Row]) -> String {
         );
         for row in rows {
             for (scope, at) in [(Scope::First, "the first"), (Scope::All, "all")] {
-                let Some(seen) = row.wanted(operation, scope) else { continue };
+                let Some(seen) = row.wanted(row.operation(is_stream), scope) else { continue };
                 let _ = writeln!(text, "| {} | {at} | {seen} |", row.name());
             }
         }
     }
     text
-}
-
-fn is_written(document: &str) {
-    let path = root().join("docs/fault-matrix.md");
-    if std::env::var_os("UPDATE_DOCS").is_some() {
-        std::fs::write(&path, document).unwrap();
-    }
-    let written = std::fs::read_to_string(&path).unwrap_or_default();
-    assert!(written == document, "docs/fault-matrix.md is out of date: run with UPDATE_DOCS=1");
 }
 
 fn root() -> &'static Path {
