@@ -2,14 +2,15 @@
 //!
 //! A route that names `claude-sonnet-4-5` or `claude-sonnet-*` stands for every id of those models at
 //! Bedrock: bare ids, inference profiles, ARNs. A request for such a name reaches the route that names any
-//! id of the model. Ids count as they stand before names do, so an id of one geography never reaches a route
-//! that names the id of another.
+//! id of the model. So does a request for the id that a model has at the mantle endpoint, where that is another
+//! one. Ids count as they stand before names do, so an id of one geography never reaches a route that names the
+//! id of another.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::bedrock::ModelId;
-use crate::catalogue::Catalogue;
+use crate::catalogue::{Catalogue, Endpoint};
 use crate::config::Glob;
 
 /// The positions of routes by the names and ids of models.
@@ -33,7 +34,9 @@ impl<T: Copy + Ord> ModelNames<T> {
     pub(super) fn add(&mut self, text: &str, route: T) {
         if let Some(base) = self.known.model_named(text) {
             self.by_name.entry(base.to_owned()).or_insert(route);
-        } else if let Some(base) = ModelId::new(text).ok().as_ref().and_then(ModelId::base) {
+        } else if let Ok(model) = ModelId::new(text)
+            && let Some(base) = self.known.id_at_runtime(&model).or_else(|| model.base())
+        {
             self.by_id.entry(base.to_owned()).or_insert(route);
         }
     }
@@ -49,11 +52,13 @@ impl<T: Copy + Ord> ModelNames<T> {
             return None;
         }
         let requested = self.known.model_named(model.as_str());
+        let requested = requested.or_else(|| self.known.id_at_runtime(model));
         let base = requested.or_else(|| model.base())?;
         let by_id = requested.and_then(|base| self.by_id.get(base));
         let by_glob = || {
             let id = ModelId::new(base).ok()?;
-            let facts = self.known.facts(&id, "")?;
+            let at = |endpoint| self.known.facts_at(endpoint, &id, "").filter(|it| it.is_listed);
+            let facts = Endpoint::ALL.into_iter().find_map(at)?;
             let is_match = |glob: &Glob| {
                 // A name stands for the id, whose globs count then, too.
                 requested.is_some() && glob.is_match(base)
@@ -110,6 +115,18 @@ mod tests {
         }
         assert_eq!(found(&[SONNET], "claude-opus-5-5"), None);
         assert_eq!(found(&["us.openai.gpt-5.6-sol"], "gpt-5.6-sol"), Some(0));
+    }
+
+    #[test]
+    fn an_id_of_the_mantle_endpoint_stands_for_its_model() {
+        let (mantle, runtime) = ("openai.gpt-oss-20b", "openai.gpt-oss-20b-1:0");
+        for route in [runtime, "gpt-oss-20b", "gpt-oss-*", "openai.gpt-oss-*-1:0"] {
+            assert_eq!(found(&[route], mantle), Some(0), "{route}");
+        }
+        assert_eq!(found(&[mantle], "gpt-oss-20b"), Some(0));
+        assert_eq!(found(&[mantle], runtime), None, "an id counts as it stands");
+        assert_eq!(found(&["gemma-4-*"], "google.gemma-4-31b"), Some(0));
+        assert_eq!(found(&["google.gemma-4-31b"], "gemma-4-31b"), Some(0));
     }
 
     #[test]

@@ -235,24 +235,39 @@ impl Catalogue {
         self.layers.iter().any(|layer| layer.ids(endpoint).any(|known| known == id))
     }
 
-    /// The base id of the model that a first-party name stands for at Bedrock Runtime.
+    /// The base id of the model that a first-party name stands for: at Bedrock Runtime, or at the mantle endpoint
+    /// if that alone has the model.
     pub fn model_named(&self, name: &str) -> Option<&str> {
         let names = self.names.get_or_init(|| {
-            // Only the names are read, since all facts of all models would take memory for good.
-            let mut of_models: BTreeMap<String, Vec<String>> = BTreeMap::new();
-            for layer in &self.layers {
-                for (id, names) in layer.names(Endpoint::Runtime) {
-                    let base = ModelId::new(id).ok().and_then(|id| id.base().map(str::to_owned));
-                    let Some(base) = base else { continue };
-                    of_models.insert(base, names);
-                }
-            }
-            let pairs = of_models.into_iter();
-            let pairs =
-                pairs.flat_map(|(base, names)| names.into_iter().map(move |it| (it, base.clone())));
-            pairs.collect()
+            let at_mantle = self.names(Endpoint::Mantle);
+            let alone = at_mantle.filter(|(_, base)| !self.has_id(Endpoint::Runtime, base));
+            // The later one of two counts.
+            alone.chain(self.names(Endpoint::Runtime)).collect()
         });
         names.get(name).map(String::as_str)
+    }
+
+    /// The base id at Bedrock Runtime of a model that has another one at the mantle endpoint, by that one.
+    pub fn id_at_runtime(&self, model: &ModelId) -> Option<&str> {
+        let base = model.base().filter(|base| !self.has_id(Endpoint::Runtime, base))?;
+        let facts = self.facts_at(Endpoint::Mantle, model, "")?;
+        let known = facts.names.iter().find_map(|name| self.model_named(name));
+        known.filter(|known| *known != base)
+    }
+
+    /// First-party names, each with the base id of its model at an endpoint.
+    fn names(&self, endpoint: Endpoint) -> impl Iterator<Item = (String, String)> {
+        // Only the names are read, since all facts of all models would take memory for good.
+        let mut of_models: BTreeMap<String, Vec<String>> = BTreeMap::new();
+        for layer in &self.layers {
+            for (id, names) in layer.names(endpoint) {
+                let base = ModelId::new(id).ok().and_then(|id| id.base().map(str::to_owned));
+                let Some(base) = base else { continue };
+                of_models.insert(base, names);
+            }
+        }
+        let pairs = of_models.into_iter();
+        pairs.flat_map(|(base, names)| names.into_iter().map(move |it| (it, base.clone())))
     }
 
     /// The beta flags of a way to Bedrock.

@@ -93,12 +93,30 @@ fn the_newest_claudes_take_no_temperature() {
 }
 
 #[test]
+fn an_id_of_the_mantle_endpoint_stands_for_the_same_model_at_the_runtime() {
+    let catalogue = Catalogue::shipped();
+    for (model, at_runtime) in [
+        ("openai.gpt-oss-20b", Some("openai.gpt-oss-20b-1:0")),
+        ("anthropic.claude-haiku-4-5", Some("anthropic.claude-haiku-4-5-20251001-v1:0")),
+        ("openai.gpt-oss-20b-1:0", None),
+        ("openai.gpt-5.6-sol", None),
+        ("google.gemma-4-31b", None),
+        ("acme.new", None),
+    ] {
+        assert_eq!(catalogue.id_at_runtime(&id(model)), at_runtime, "{model}");
+    }
+}
+
+#[test]
 fn a_first_party_name_stands_for_its_model() {
     let catalogue = Catalogue::shipped();
     let sonnet = "anthropic.claude-sonnet-4-5-20250929-v1:0";
     assert_eq!(catalogue.model_named("claude-sonnet-4-5-20250929"), Some(sonnet));
     assert_eq!(catalogue.model_named("gpt-5.6-sol"), Some("openai.gpt-5.6-sol"));
     assert_eq!(catalogue.model_named("nobody"), None);
+    // At the mantle endpoint this model has another id, and the next one is there alone.
+    assert_eq!(catalogue.model_named("gpt-oss-20b"), Some("openai.gpt-oss-20b-1:0"));
+    assert_eq!(catalogue.model_named("gemma-4-31b"), Some("google.gemma-4-31b"));
     let corrected = catalogue.below(&one(&json!({
         sonnet: { "names": ["sonnet-of-mine"] }, "anthropic.claude-opus-5-5": { "names": null },
         "anthropic.claude-sonnet-5-5": { "burndown": 5 },

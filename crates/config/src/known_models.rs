@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use serde_json::{Value, json};
 use sluice_bedrock::ModelId;
-use sluice_catalogue::{Endpoint, ExplainedFact, Origin};
+use sluice_catalogue::{Endpoint, ExplainedFact, Origin, Surface};
 
 use super::model::{Config, Target};
 
@@ -28,6 +28,11 @@ pub enum FactSource {
     Target {
         /// The name of the target.
         target: String,
+    },
+    /// What is assumed of a model that the catalogue does not have.
+    Assumed {
+        /// The endpoint where it is called.
+        assumed_at: Endpoint,
     },
     /// The answers that a target gave.
     Learned {
@@ -99,6 +104,17 @@ impl Config {
                 set(&format!("features.{name}"), Some(json!(features.contains(feature))));
             }
         }
+        let mut assume = |field: &str, value: Value| {
+            let from = FactSource::Assumed { assumed_at: target.service };
+            facts.entry(field.to_owned()).or_insert(KnownFact { value, from });
+        };
+        let surfaces = self.surfaces_of(target);
+        assume("surfaces", json!(surfaces));
+        let has_prefix =
+            [Surface::ChatCompletions, Surface::Responses].iter().any(|it| surfaces.contains(*it));
+        if target.service == Endpoint::Mantle && has_prefix {
+            assume("path_prefix", json!(target.path_prefix_by(None)));
+        }
         Some(KnownModel {
             model: target.model.clone(),
             endpoint: target.service,
@@ -169,6 +185,19 @@ mod tests {
         assert_eq!(first.facts["max_output_tokens"].from, own);
         assert_eq!(first.value("features.images"), Some(&json!(false)));
         assert!(matches!(first.facts["max_input_tokens"].from, FactSource::Catalogue(_)));
+    }
+
+    #[test]
+    fn what_is_assumed_of_a_target_is_told_as_that() {
+        let text = "[targets.a]\nmodel = 'acme.new'\nendpoint = 'mantle'\n";
+        let filter = ModelFilter { name: Some("acme".to_owned()), ..ModelFilter::default() };
+        let [model] = &listed(text, &filter)[..] else { panic!() };
+        let assumed = FactSource::Assumed { assumed_at: Endpoint::Mantle };
+        for (field, value) in
+            [("surfaces", json!(["chat_completions", "responses"])), ("path_prefix", json!("/v1"))]
+        {
+            assert_eq!(model.facts[field], KnownFact { value, from: assumed.clone() });
+        }
     }
 
     #[test]

@@ -67,6 +67,7 @@ pub(super) fn run(arguments: Arguments) -> Result<(), String> {
     for warning in warnings.into_iter().chain(super::descriptors_warning(&config)) {
         report.warning(warning);
     }
+    report.targets(&config);
     report.models(config.model_lives());
     report.config_is_right(config.summary());
     if let Some(traces) = &config.traces {

@@ -4,7 +4,8 @@ use serde::Serialize;
 
 use super::super::{counted, describe, print};
 use super::account::{Finding, Severity, Skipped};
-use crate::config::{Location, ModelLife, Problem, Summary};
+use crate::catalogue::{Endpoint as Service, Surfaces};
+use crate::config::{Config, Location, ModelLife, Problem, Summary};
 
 /// Most names of models that a line has.
 const MAX_NAMED: usize = 8;
@@ -26,6 +27,9 @@ struct Document {
     summary: Option<Summary>,
     problems: Vec<ProblemRecord>,
     warnings: Vec<String>,
+    /// How each target is called, if the config was read with all that it names.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    targets: Vec<TargetRecord>,
     /// The targets whose model has an announced end.
     models: Vec<ModelLife>,
     checks: Vec<Check>,
@@ -41,6 +45,16 @@ struct Document {
     /// A file for `catalogue.file` that corrects the catalogue.
     #[serde(skip_serializing_if = "Option::is_none")]
     corrections: Option<serde_json::Value>,
+}
+
+/// How a target is called.
+#[derive(Debug, Serialize)]
+struct TargetRecord {
+    target: String,
+    model: String,
+    endpoint: Service,
+    region: String,
+    surfaces: Surfaces,
 }
 
 /// An account in a region, as far as it was read.
@@ -109,6 +123,7 @@ impl Report {
             summary: None,
             problems: Vec::new(),
             warnings: Vec::new(),
+            targets: Vec::new(),
             models: Vec::new(),
             checks: Vec::new(),
             accounts: Vec::new(),
@@ -123,6 +138,18 @@ impl Report {
     pub(super) fn warning(&mut self, warning: String) {
         self.line(&format!("warning: {warning}"));
         self.document.warnings.push(warning);
+    }
+
+    /// How each target is called.
+    pub(super) fn targets(&mut self, config: &Config) {
+        let records = config.targets.iter().map(|target| TargetRecord {
+            target: target.name.clone(),
+            model: target.model.clone(),
+            endpoint: target.service,
+            region: target.region.clone(),
+            surfaces: config.surfaces_of(target),
+        });
+        self.document.targets = records.collect();
     }
 
     /// The targets whose model has an announced end. The warnings say it to a person.

@@ -12,6 +12,7 @@ use super::super::progress::Progress;
 use super::probe::Probe;
 use super::report::Report;
 use crate::bedrock::sigv4::PayloadHash;
+use crate::catalogue::Endpoint as Service;
 use crate::config::Credentials;
 use crate::pipeline::Gateway;
 use crate::routing::Target;
@@ -30,7 +31,11 @@ pub(super) async fn probe(
         progress.clear();
         let principal = principals.get(target.endpoint.credentials.source());
         let principal = principal.map(|arn| format!(", as {arn}")).unwrap_or_default();
-        let place = format!("{} in {}{principal}", target.model, target.endpoint.region);
+        let at = match target.capabilities().service {
+            Service::Runtime => "",
+            Service::Mantle => " at mantle",
+        };
+        let place = format!("{}{at} in {}{principal}", target.model, target.endpoint.region);
         report.check("target", &format!("{} ({place})", target.name), asked);
     }
 }

@@ -109,6 +109,9 @@ fn source(from: &FactSource) -> String {
             format!("{} of {}, row '{}'{variant}", origin.layer, origin.date, origin.row)
         }
         FactSource::Target { target } => format!("target '{target}'"),
+        FactSource::Assumed { assumed_at } => {
+            format!("assumed of any model at {}", assumed_at.name())
+        }
         FactSource::Learned { learned_by } => format!("learned by target '{learned_by}'"),
     }
 }
