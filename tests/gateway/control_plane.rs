@@ -177,10 +177,10 @@ async fn the_access_log_has_the_method_and_path_of_an_unknown_call() {
     let long = format!("/{}", "a".repeat(3_000));
     let cut = "a".repeat(199);
     let said = [
-        ("GET", "/v1/models?key=a-secret", "GET", "/v1/models", 404),
+        ("GET", "/v2/models?key=a-secret", "GET", "/v2/models", 404),
         ("DELETE", "/model/m/invoke?X-Amz-Signature=a-secret", "DELETE", "/model/m/invoke", 405),
-        ("GET", "/v1/models%3Fkey=a-secret", "GET", "/v1/models", 404),
-        ("GET", "/v1;key=a-secret/models", "GET", "/v1", 404),
+        ("GET", "/v2/models%3Fkey=a-secret", "GET", "/v2/models", 404),
+        ("GET", "/v2;key=a-secret/models", "GET", "/v2", 404),
         ("AVERYLONGMETHODTHATNOBODYKNOWS", "/x", "AVERYLONGMETHODTHATN", "/x", 404),
         ("GET", "/a%0Ab%00%1b[31m\u{202e}", "GET", "/a%0Ab%00%1b[31m%E2%80%AE", 404),
         ("GET", "/\"},{\"a\":\"b", "GET", "/%22},{%22a%22:%22b", 404),
