@@ -32,7 +32,8 @@ pub(super) struct Arguments {
     #[arg(long)]
     no_verify: bool,
     /// A model's quotas: requests and tokens per minute, and tokens per UTC day. Each may be left out, as in
-    /// MODEL=,TPM. The model * stands for all models together, which have tokens per day alone. May be repeated.
+    /// MODEL=,TPM. The model * stands for all models together, which have tokens per day alone; mantle/MODEL for
+    /// a model at mantle. May be repeated.
     #[arg(long = "quota", value_name = "MODEL=[RPM][,[TPM][,TPD]]", value_parser = parse_quota)]
     quotas: Vec<(String, ModelSettings)>,
     /// JSON file of the account whose models, inference profiles and quotas are listed.

@@ -96,6 +96,8 @@ pub(super) struct CallInfo {
     pub(super) has_guardrail: bool,
     /// The pattern of the config that the requested model matches: its label in metrics.
     pub(super) pattern: Option<Arc<ModelLatency>>,
+    /// Whether it asks for a stream.
+    pub(super) streams: bool,
     /// The service tier that the request asks for.
     pub(super) tier: Option<ServiceTier>,
     /// Whether it asks for the optimized latency.

@@ -254,11 +254,19 @@ impl GatewayError {
         }
     }
 
+    /// The error's name in a dialect.
+    fn kind_in(&self, dialect: Dialect) -> ErrorKind {
+        match self {
+            GatewayError::Unauthenticated(why) => why.kind_in(dialect),
+            _ => self.kind(),
+        }
+    }
+
     /// The response in the client's dialect, without what is the same on every response.
     pub(super) fn into_response(self, dialect: Dialect, request_id: &str) -> Response<Bytes> {
         let in_dialect = (dialect != Dialect::Bedrock).then(|| DialectError {
             param: self.param().map(str::to_owned),
-            ..DialectError::new(self.kind(), self.to_string())
+            ..DialectError::new(self.kind_in(dialect), self.to_string())
         });
         let mut response = self.into_native_response();
         if let Some(error) = in_dialect {

@@ -10,7 +10,6 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use http::Response;
-use http::header::{AUTHORIZATION, Entry};
 use pin_project_lite::pin_project;
 use tower::{Layer, Service};
 use uuid::Uuid;
@@ -22,6 +21,7 @@ use super::inbound::InboundRequest;
 use super::own_answer;
 use super::relay::ResponseBody;
 use super::stage::ObservedRequest;
+use crate::auth::hide_keys;
 use crate::bedrock::Dialect;
 
 pub(super) fn layer(shared_gateway: &Arc<SharedGateway>) -> ObserveLayer {
@@ -61,10 +61,7 @@ where
     }
 
     fn call(&mut self, mut inbound: InboundRequest<B>) -> Self::Future {
-        // The value may be a bearer key; `Debug` of a sensitive header does not show it.
-        if let Entry::Occupied(mut values) = inbound.head.headers.entry(AUTHORIZATION) {
-            values.iter_mut().for_each(|value| value.set_sensitive(true));
-        }
+        hide_keys(&mut inbound.head.headers);
         // The request keeps this gateway, and so one config, to its end.
         let mut context =
             Box::new(RequestContext::new(self.shared_gateway.load_full(), inbound.peer.clone()));

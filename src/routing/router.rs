@@ -539,9 +539,12 @@ impl Router {
     }
 }
 
-/// Whether two targets of one name are the same model in the same region.
+/// Whether two targets of one name are the same model at the same endpoint of the same region.
 fn is_namesake(one: &Target, other: &Target) -> bool {
-    one.model == other.model && one.endpoint.region == other.endpoint.region
+    let service = |target: &Target| target.capabilities().service;
+    one.model == other.model
+        && one.endpoint.region == other.endpoint.region
+        && service(one) == service(other)
 }
 
 /// A group for each target, in the config's order.

@@ -4,7 +4,7 @@ use std::convert::Infallible;
 use std::sync::Arc;
 
 use http::header::{CONTENT_LENGTH, HeaderValue};
-use http::{Request, Response, request};
+use http::{Request, Response, StatusCode, request};
 use http_body_util::{BodyExt as _, Limited};
 use hyper::body::Incoming;
 use tokio::time::Instant;
@@ -12,6 +12,7 @@ use tokio::time::Instant;
 use super::apis::{ApiCall, Place, chosen_endpoint};
 use super::authenticate::{authenticate, authenticate_in_dialect};
 use super::control_plane::View;
+use super::fault::Fault;
 use super::inject::inject;
 use super::log::Record;
 use super::model;
@@ -21,7 +22,7 @@ use super::wire::Wire;
 use super::{State, bidirectional, control, guardrail, service_quotas};
 use sluice_bedrock::account::{AccountOperation, Service, availability_of, quotas_operation};
 use sluice_bedrock::path::{self, Call, PathError, Resource};
-use sluice_bedrock::{Dialect, ErrorKind, MAX_BODY_BYTES, Operation};
+use sluice_bedrock::{ErrorKind, MAX_BODY_BYTES, Operation};
 use sluice_catalogue::Endpoint;
 
 /// Answers one request of a connection.
@@ -80,7 +81,7 @@ async fn begin(
     let fault = shared.faults.take(&model::names(call.model()), call.operation.name(), true);
     if let Some(fault) = &fault {
         record.note(|entry| entry.fault = Some(fault.kind()));
-        return inject(fault, Dialect::Bedrock, wire, record).await;
+        return inject(fault, wire, record).await;
     }
     Ok(None)
 }
@@ -153,7 +154,7 @@ async fn respond(
     );
     if let Some(fault) = &fault {
         record.note(|entry| entry.fault = Some(fault.kind()));
-        if let Some(reply) = inject(fault, Dialect::Bedrock, wire, record).await? {
+        if let Some(reply) = inject(fault, wire, record).await? {
             return Ok(reply);
         }
     }
@@ -191,7 +192,12 @@ async fn respond_in_dialect(
     let fault = shared.faults.take(&names, call.operation().name(), call.is_stream());
     if let Some(fault) = &fault {
         record.note(|entry| entry.fault = Some(fault.kind()));
-        if let Some(reply) = inject(fault, place.dialect(), wire, record).await? {
+        if *fault == Fault::Json200OnStream {
+            let failure = Failure::new(ErrorKind::InternalServer, "The request failed.");
+            let reply = failure.into_reply(place.dialect(), request_id);
+            return Ok(Reply { status: StatusCode::OK, ..reply });
+        }
+        if let Some(reply) = inject(fault, wire, record).await? {
             return Ok(reply);
         }
     }
@@ -231,7 +237,7 @@ async fn faulted(
     record.note(|entry| entry.operation = Some(operation.name()));
     let Some(fault) = shared.faults.take(&[], operation.name(), false) else { return Ok(None) };
     record.note(|entry| entry.fault = Some(fault.kind()));
-    inject(&fault, Dialect::Bedrock, wire, record).await
+    inject(&fault, wire, record).await
 }
 
 async fn dispatch(

@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use bytes::Bytes;
 use http::StatusCode;
 
 use super::fault::Fault;
@@ -10,8 +9,7 @@ use super::log::{Ending, Record};
 use super::quota::Refused;
 use super::reply::{Failure, Reply};
 use super::wire::{ConnectionFault, Wire};
-use sluice_bedrock::dialect::DialectError;
-use sluice_bedrock::{Dialect, ErrorKind};
+use sluice_bedrock::ErrorKind;
 
 /// What the real service sends, with a 200, where it does not know the operation.
 const UNKNOWN_OPERATION: &str =
@@ -20,10 +18,9 @@ const BAD_GATEWAY: &str = "<html>\r\n<head><title>502 Bad Gateway</title></head>
     <center><h1>502 Bad Gateway</h1></center>\r\n</body>\r\n</html>\r\n";
 
 /// Applies a fault before any answer: returns an error or a reply, never returns, or returns `None` if the
-/// answer follows. `dialect` is that of the path.
+/// answer follows.
 pub(super) async fn inject(
     fault: &Fault,
-    dialect: Dialect,
     wire: &Wire,
     record: &mut Record,
 ) -> Result<Option<Reply>, Failure> {
@@ -93,12 +90,12 @@ pub(super) async fn inject(
             return Ok(Some(Reply::bytes(StatusCode::BAD_GATEWAY, "text/html", BAD_GATEWAY, 0)));
         }
         Fault::Json200OnStream => {
-            let body = match dialect {
-                Dialect::Bedrock => Bytes::from_static(UNKNOWN_OPERATION.as_bytes()),
-                dialect => DialectError::new(Kind::InternalServer, "The request failed.")
-                    .body(dialect, "req_of_an_error"),
-            };
-            return Ok(Some(Reply::bytes(StatusCode::OK, "application/json", body, 0)));
+            return Ok(Some(Reply::bytes(
+                StatusCode::OK,
+                "application/json",
+                UNKNOWN_OPERATION,
+                0,
+            )));
         }
         Fault::HangBeforeHead => return std::future::pending().await,
         Fault::ResetBeforeHead => {

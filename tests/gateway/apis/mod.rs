@@ -2,6 +2,7 @@
 
 mod counts;
 mod errors;
+mod keys;
 mod passing;
 mod places;
 mod streams;
