@@ -118,20 +118,19 @@ impl ServedModels<'_> {
             return None;
         }
         let facts = self.config.known_models.facts(&model, &self.config.upstream.region)?;
-        let is_served = facts.is_listed && self.serves(&facts.surfaces);
+        let is_served = facts.is_listed && self.serves(facts.surfaces.iter().copied());
         is_served.then(|| listed(id, &model, Some(&facts), facts.max_output_tokens, created))
     }
 
     /// Whether a target may answer the client, and serves an API of the dialect.
     fn can_answer(&self, target: &Target) -> bool {
         let may_call = |policy: &Policy| policy.may_call(&target.model, target.base_model());
-        self.policy.is_none_or(may_call)
-            && target.model_info.as_ref().is_some_and(|facts| self.serves(&facts.surfaces))
+        self.policy.is_none_or(may_call) && self.serves(target.capabilities().surfaces.iter())
     }
 
-    fn serves(&self, surfaces: &[Surface]) -> bool {
-        surfaces.iter().any(|surface| match self.dialect {
-            Dialect::Anthropic => *surface == Surface::Messages,
+    fn serves(&self, mut surfaces: impl Iterator<Item = Surface>) -> bool {
+        surfaces.any(|surface| match self.dialect {
+            Dialect::Anthropic => surface == Surface::Messages,
             Dialect::OpenAi => matches!(surface, Surface::ChatCompletions | Surface::Responses),
             Dialect::Bedrock => true,
         })
