@@ -158,7 +158,8 @@ fn route(
     extent_of_headers(headers, &mut extent);
     context.call.tier = extent.tier;
     context.call.is_latency_optimized = extent.is_latency_optimized;
-    context.call.streams = operation.is_stream() || peek.parameters.stream;
+    context.call.streams =
+        operation.is_stream() || peek.parameters.stream && !operation.counts_tokens();
     let size = RequestSize {
         body_bytes: body.len(),
         thinking: peek.thinking_budget,

@@ -21,7 +21,6 @@ mod accounting;
 mod admin;
 mod apis;
 mod authentication;
-
 mod bad_bodies;
 mod bad_bytes;
 mod bad_input;
