@@ -123,6 +123,9 @@ async fn problems_have_file_line_column_path_and_message_as_json() {
     let document = checked.json();
     assert_eq!((checked.code, &document["ok"]), (0, &json!(true)), "{document}");
     assert_eq!(document["summary"], json!({ "targets": 4, "routes": 1, "clients": 0 }));
+    let called = &document["targets"].as_array().unwrap()[0];
+    assert_eq!((&called["target"], &called["endpoint"]), (&json!("sonnet-35"), &json!("runtime")));
+    assert_eq!(called["surfaces"], json!(["invoke_model", "converse"]));
     let kinds = document["checks"].as_array().unwrap().iter().map(|check| &check["kind"]);
     let targets = kinds.filter(|kind| **kind == json!("target")).count();
     assert_eq!(targets, 4, "{document}");

@@ -232,7 +232,7 @@ impl Catalogue {
 
     /// Whether a layer has a row of this very id.
     pub(super) fn has_id(&self, endpoint: Endpoint, id: &str) -> bool {
-        self.layers.iter().any(|layer| layer.ids(endpoint).any(|known| known == id))
+        self.layers.iter().any(|layer| layer.has_id(endpoint, id))
     }
 
     /// The base id of the model that a first-party name stands for: at Bedrock Runtime, or at the mantle endpoint

@@ -120,6 +120,11 @@ impl Layer {
         self.rows(endpoint).exact.keys().map(|key| &**key)
     }
 
+    /// Whether one of its rows is of this very id.
+    pub(super) fn has_id(&self, endpoint: Endpoint, id: &str) -> bool {
+        self.rows(endpoint).exact.contains_key(id)
+    }
+
     /// The ids whose rows say by which names they go, with these; no names where a row has `null`.
     pub(super) fn names(&self, endpoint: Endpoint) -> impl Iterator<Item = (&str, Vec<String>)> {
         #[derive(serde::Deserialize)]

@@ -3,9 +3,12 @@
 use std::collections::HashSet;
 
 use super::error::suggestion;
-use super::model::{BudgetStore, ClientAuth, Config, JobsBackend, Target, Unrouted};
+use super::model::{
+    BudgetStore, ClientAuth, Config, JobsBackend, ResponsesSettings, Route, StoreResponses, Target,
+    Unrouted,
+};
 use sluice_bedrock::{ModelId, region};
-use sluice_catalogue::Endpoint as Service;
+use sluice_catalogue::{Endpoint as Service, Surface};
 
 /// The warnings about a configuration, a sentence each.
 pub(super) fn of(config: &Config) -> Vec<String> {
@@ -107,10 +110,32 @@ pub(super) fn of(config: &Config) -> Vec<String> {
                 .to_owned(),
         );
     }
+    if stores_unshared_ids(config) {
+        warnings.push(
+            "replicas share their state, and apis.responses.id_key is not set: the id of a stored response \
+             is known to the replica alone that made it"
+                .to_owned(),
+        );
+    }
     if config.jobs.backend != JobsBackend::Off && !config.legacy.enabled {
         warnings.push("jobs.backend is set but the legacy endpoints are off: no job comes".into());
     }
     warnings
+}
+
+/// Whether responses may be stored, and their ids are sealed by a key that other replicas do not have.
+fn stores_unshared_ids(config: &Config) -> bool {
+    let ResponsesSettings { api, id_key, .. } = &config.apis.responses;
+    let stores = |route: &Route| {
+        let targets = route.targets.iter().filter_map(|index| config.targets.get(*index));
+        let mut able =
+            targets.filter(|target| config.surfaces_of(target).contains(Surface::Responses));
+        route.store != StoreResponses::Never && able.next().is_some()
+    };
+    config.state.shared.is_some()
+        && api.enabled
+        && id_key.is_none()
+        && config.routes.iter().any(stores)
 }
 
 /// Whether the targets with these indices have the same model, in whatever regions.

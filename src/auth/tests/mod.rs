@@ -1,7 +1,8 @@
-//! Signatures that the AWS library makes, and what is said of those that are not right.
+//! Signatures that the AWS library makes, and what is said of those that are not right; keys and certificates.
 
 mod certificates;
 mod events;
+mod keys;
 mod random;
 
 use std::sync::Arc;
@@ -31,7 +32,7 @@ fn now() -> SystemTime {
     SystemTime::UNIX_EPOCH + Duration::from_secs(1_795_435_200)
 }
 
-pub(in crate::auth) fn auth() -> config::Auth {
+fn auth() -> config::Auth {
     config::Auth {
         max_clock_skew: Duration::from_secs(300),
         replay_protection: false,
@@ -54,7 +55,7 @@ fn authenticator(auth: &config::Auth, expires: Option<SystemTime>) -> Authentica
 }
 
 /// The authenticator of these clients, which takes over the state of `before`.
-pub(in crate::auth) fn authenticator_of(
+fn authenticator_of(
     clients: &[config::ClientConfig],
     auth: &config::Auth,
     before: Option<&Authenticator>,

@@ -59,6 +59,29 @@ fn ids_of_stored_responses_are_sealed_by_a_long_key() {
 }
 
 #[test]
+fn replicas_without_a_common_key_are_warned_of() {
+    let said = |keys: &str, model: &str| {
+        let text = format!(
+            "[state]\nbackend = 'redis'\nredis_url = 'redis://h:1/0'\n[apis.responses]\n{keys}\n\
+             [targets.a]\nmodel = '{model}'\n[[routes]]\nmodels = ['x']\ntargets = ['a']"
+        );
+        let variables = env(&[("ID_KEY", "0123456789abcdef0123456789abcdef")]);
+        let loaded = Config::from_toml(&text, "config.toml", &variables).unwrap();
+        loaded.warnings.iter().any(|it| it.contains("apis.responses.id_key is not set"))
+    };
+    let (gpt, claude) = ("us.openai.gpt-5.6-sol", "us.anthropic.claude-sonnet-5-5");
+    assert!(said("", gpt));
+    for (keys, model) in [
+        ("id_key = 'env:ID_KEY'", gpt),
+        ("store = 'never'", gpt),
+        ("enabled = false", gpt),
+        ("", claude),
+    ] {
+        assert!(!said(keys, model), "{keys} {model}");
+    }
+}
+
+#[test]
 fn a_route_stores_responses_where_its_targets_are_in_one_region() {
     let text = "
         [apis.responses]
