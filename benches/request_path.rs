@@ -1,5 +1,6 @@
 //! What the gateway does to each request besides moving bytes: reading the path, reading the
-//! body, clamping its cap, hashing, signing, and verifying a client's signature.
+//! body, clamping its cap, hashing, signing, and verifying a client's signature; and reading the
+//! events of a stream.
 //!
 //! Run with `cargo bench --bench request_path`. Sizes in names are bytes of the request body.
 
@@ -7,14 +8,17 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use aws_credential_types::Credentials;
-use divan::counter::BytesCount;
+use bytes::Bytes;
+use divan::counter::{BytesCount, ItemsCount};
 use divan::{Bencher, black_box};
 use http::header::{ACCEPT, CONTENT_TYPE, HOST};
 use http::{Method, Request, request};
 use sluice::auth::{AuthOutcome, Authenticator};
+use sluice::bedrock::body::Changes;
 use sluice::bedrock::path::{model_path, parse};
 use sluice::bedrock::sigv4::PayloadHash;
-use sluice::bedrock::{Family, ModelId, Operation, body};
+use sluice::bedrock::sse::{self, Event, Piece, Splitter, StreamReader};
+use sluice::bedrock::{Api, Family, ModelId, Operation, body};
 use sluice::config::{self, KeyPair};
 use sluice::limits::ClientRegistry;
 use sluice::telemetry::Metrics;
@@ -149,6 +153,81 @@ fn body_peek(bencher: Bencher<'_, '_>, bytes: usize) {
     let body = converse(bytes);
     bencher.counter(BytesCount::new(bytes)).bench_local(|| {
         body::peek(Operation::Converse, Family::Anthropic, black_box(body.as_bytes())).is_ok()
+    });
+}
+
+/// A body of Chat Completions of `bytes` bytes, most of them in one message.
+fn chat(bytes: usize) -> String {
+    let (before, after) = (
+        r#"{"model":"us.openai.gpt-5.6-sol","stream":true,"messages":[{"role":"system","content":"Be brief."},{"role":"user","content":""#,
+        r#""}],"max_completion_tokens":9000,"temperature":0.5,"reasoning_effort":"low"}"#,
+    );
+    let text = "lorem ipsum ".repeat(bytes / 12 + 1);
+    let room = bytes.saturating_sub(before.len() + after.len());
+    format!("{before}{}{after}", text.get(..room).unwrap_or_default())
+}
+
+#[divan::bench(args = [1 << 10, 1 << 20])]
+fn chat_body_peek(bencher: Bencher<'_, '_>, bytes: usize) {
+    let body = chat(bytes);
+    bencher.counter(BytesCount::new(bytes)).bench_local(|| {
+        let body = black_box(body.as_bytes());
+        body::peek(Operation::CreateChatCompletion, Family::Unknown, body).is_ok()
+    });
+}
+
+#[divan::bench(args = [1 << 10, 1 << 20])]
+fn chat_body_peek_and_change(bencher: Bencher<'_, '_>, bytes: usize) {
+    let body = chat(bytes);
+    let changes = Changes {
+        model: Some("global.openai.gpt-5.6-sol"),
+        cap: Some(4096),
+        include_usage: true,
+        ..Changes::default()
+    };
+    bencher.counter(BytesCount::new(bytes)).bench_local(|| {
+        let body = black_box(body.as_bytes());
+        let peek = body::peek(Operation::CreateChatCompletion, Family::Unknown, body).ok()?;
+        body::change(body, &peek, &changes)
+    });
+}
+
+/// Splitting a stream of server-sent events and reading each: a thousand events that carry a word.
+#[divan::bench(args = ["chat_completions", "responses", "messages"])]
+fn thousand_events(bencher: Bencher<'_, '_>, name: &str) {
+    let (api, event) = match name {
+        "messages" => (
+            Api::Messages,
+            sse::event(
+                Some("content_block_delta"),
+                r#"{"type":"content_block_delta","index":0,"delta":{"type":"text_delta","text":" lorem"}}"#,
+            ),
+        ),
+        "responses" => (
+            Api::Responses,
+            sse::event(
+                Some("response.output_text.delta"),
+                r#"{"type":"response.output_text.delta","item_id":"msg_68c1f0a2b3d4e5f6","output_index":0,"content_index":0,"delta":" lorem","sequence_number":17,"obfuscation":"Xk2p9Q"}"#,
+            ),
+        ),
+        _ => (
+            Api::ChatCompletions,
+            sse::event(
+                None,
+                r#"{"id":"chatcmpl-68c1f0a2b3d4e5f6","object":"chat.completion.chunk","created":1760000000,"model":"openai.gpt-5.6-sol","choices":[{"index":0,"delta":{"content":" lorem"},"logprobs":null,"finish_reason":null}],"usage":null}"#,
+            ),
+        ),
+    };
+    let stream = Bytes::from(event.repeat(1000));
+    bencher.counter(ItemsCount::new(1000_usize)).bench_local(|| {
+        let (mut splitter, mut reader) = (Splitter::new(1 << 20), StreamReader::new(api));
+        let mut chunk = black_box(stream.clone());
+        while let Some(piece) = splitter.next(&mut chunk) {
+            if let Piece::Event(raw) = piece {
+                reader.read(&Event::read(&raw));
+            }
+        }
+        reader.output_so_far()
     });
 }
 

@@ -25,7 +25,7 @@ use tempfile::TempDir;
 use uuid::Uuid;
 
 const MODEL: &str = "anthropic.claude-3-5-sonnet-20240620-v1:0";
-const OPERATION: &str = "ConverseStream";
+const OPERATION: Operation = Operation::ConverseStream;
 const CLIENT: &str = "team-a";
 const TARGET: &str = "sonnet-35";
 
@@ -80,7 +80,7 @@ impl Ended {
         self.answered.get_or_init(|| metrics.attempts.with_label_values(&[TARGET, SUCCESS])).inc();
         metrics.totals.request(Outcome::Success);
         metrics.count_answer(Choice::First);
-        let operation = Some(Operation::ConverseStream);
+        let operation = Some(OPERATION);
         let model = self.pattern.label_id(metrics);
         let client = self.client.get(|| CLIENT, &metrics.labels);
         let asked =
@@ -101,7 +101,7 @@ impl Ended {
             request_id,
             client: CLIENT,
             peer: self.peer,
-            operation: OPERATION,
+            operation: Some(OPERATION),
             method: None,
             path: None,
             requested_model: Some(MODEL),
@@ -115,6 +115,7 @@ impl Ended {
             passed_over: &PassedOverTargets::default(),
             fallback_reason: None,
             choice: Some(Choice::First.name()),
+            dropped_betas: None,
             queued_ms: 0,
             first_byte_ms: Some(410),
             duration_ms: 812,
@@ -129,7 +130,7 @@ impl Ended {
             time: self.arrived,
             request_id,
             client: CLIENT,
-            operation: OPERATION,
+            operation: Some(OPERATION),
             requested_model: Some(MODEL),
             model: Some(MODEL),
             target: Some(TARGET),

@@ -1,14 +1,15 @@
 //! An upstream that gives every POST the same answer, for `bench/run`.
 //!
-//! It reads the request body to its end and answers 1 KiB of JSON, in the form of Converse for that
-//! operation and else of Anthropic's Messages with Bedrock's token-count headers; or, for the
-//! streaming operations, an event stream whose frames come one by one at a fixed interval, as a
-//! model's tokens do. The interval keeps frames apart on the wire: what passes them on can't save
+//! It reads the request body to its end and answers 1 KiB of JSON, in the form of Converse or of Chat
+//! Completions for these, and else of Anthropic's Messages with Bedrock's token-count headers. For the
+//! streaming operations it answers an event stream, and for Chat Completions and Messages with the header
+//! `x-bench-frames` server-sent events. Their frames come one by one at a fixed interval, as a model's
+//! tokens do. The interval keeps frames apart on the wire: what passes them on can't save
 //! work by falling behind and taking many at once. Each frame carries the time at which it was
 //! written, so that its reader knows how long it was under way.
 //!
-//! A request with the header `x-bench-frames` gets so many frames. One with `x-bench-check` shows whether bytes pass unchanged: its answer is its
-//! own body, or a stream without times.
+//! A request with the header `x-bench-frames` gets so many frames, or events. One with `x-bench-check` shows
+//! whether bytes pass unchanged: its answer is its own body, or a stream without times.
 
 #![allow(clippy::disallowed_methods, reason = "its timers stand beside nothing that is hostile")]
 
@@ -16,6 +17,7 @@ use std::convert::Infallible;
 use std::error::Error;
 use std::net::SocketAddr;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -27,7 +29,7 @@ use hyper::body::{Body, Bytes, Frame, Incoming};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
-use sluice::bedrock::event_stream;
+use sluice::bedrock::{event_stream, sse};
 use tokio::net::TcpListener;
 use tokio::time::{Instant, Sleep, sleep};
 
@@ -60,7 +62,8 @@ struct Args {
 struct Answers {
     message: Bytes,
     converse: Bytes,
-    last: Bytes,
+    chat: Bytes,
+    streams: [Arc<Stream>; 3],
     args: Args,
 }
 
@@ -78,10 +81,11 @@ async fn main() -> Result<(), Box<dyn Error>> {
             r#"{"output":{"message":{"role":"assistant","content":[{"text":""#,
             r#""}]}},"stopReason":"end_turn","usage":{"inputTokens":250,"outputTokens":200,"totalTokens":450},"metrics":{"latencyMs":1000}}"#,
         ),
-        last: event_stream::event(
-            "metadata",
-            r#"{"metrics":{"latencyMs":1000},"usage":{"inputTokens":250,"outputTokens":199,"totalTokens":449}}"#,
+        chat: padded(
+            r#"{"id":"chatcmpl-1","object":"chat.completion","created":1,"model":"m","choices":[{"index":0,"finish_reason":"stop","message":{"role":"assistant","content":""#,
+            r#""}}],"usage":{"prompt_tokens":250,"completion_tokens":200,"total_tokens":450}}"#,
         ),
+        streams: [Form::Native, Form::Chat, Form::Messages].map(|form| Arc::new(Stream::new(form))),
         args,
     };
     let listener = TcpListener::bind(args.listen).await?;
@@ -107,17 +111,25 @@ async fn answer(request: Request<Incoming>, answers: Answers) -> Result<Answer, 
         }
     }
     let path = head.uri.path();
-    if path.ends_with("/converse-stream") || path.ends_with("-response-stream") {
-        let asked = head.headers.get(FRAMES).and_then(|it| it.to_str().ok()?.parse().ok());
+    let asked = head.headers.get(FRAMES).and_then(|it| it.to_str().ok()?.parse().ok());
+    if let Some(form) = Form::of(path, asked.is_some()) {
         let frames = asked.unwrap_or(answers.args.frames);
-        let mut response = Response::new(Either::Right(Frames::new(answers, frames, checks)));
-        set(&mut response, &[("content-type", event_stream::CONTENT_TYPE)]);
+        let [native, chat, messages] = &answers.streams;
+        let (stream, content_type) = match form {
+            Form::Native => (native, event_stream::CONTENT_TYPE),
+            Form::Chat => (chat, sse::CONTENT_TYPE),
+            Form::Messages => (messages, sse::CONTENT_TYPE),
+        };
+        let frames = Frames::new(Arc::clone(stream), answers.args, frames, checks);
+        let mut response = Response::new(Either::Right(frames));
+        set(&mut response, &[("content-type", content_type)]);
         return Ok(response);
     }
-    let body = match (checks, path.ends_with("/converse")) {
-        (true, _) => received.into(),
-        (false, true) => answers.converse,
-        (false, false) => answers.message,
+    let body = match path {
+        _ if checks => received.into(),
+        _ if path.ends_with("/converse") => answers.converse,
+        _ if path.ends_with("/chat/completions") => answers.chat,
+        _ => answers.message,
     };
     let mut response = Response::new(Either::Left(Full::new(body)));
     set(
@@ -147,17 +159,124 @@ fn padded(before: &str, after: &str) -> Bytes {
     format!("{before}{text}{after}").into()
 }
 
-/// A frame with one token and the time, in nanoseconds since 1970, where Bedrock has its padding.
-fn token(at: SystemTime) -> Bytes {
-    let nanos = at.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos());
-    let delta =
-        format!(r#"{{"contentBlockIndex":0,"delta":{{"text":" token"}},"p":"{nanos:020}"}}"#);
-    event_stream::event("contentBlockDelta", delta)
+/// The form of a stream.
+#[derive(Clone, Copy)]
+enum Form {
+    /// That of ConverseStream.
+    Native,
+    /// That of Chat Completions.
+    Chat,
+    /// That of Messages.
+    Messages,
+}
+
+impl Form {
+    /// The form of the stream that a request asks for; `None` if it asks for a whole answer.
+    fn of(path: &str, has_frames: bool) -> Option<Form> {
+        match path {
+            _ if path.ends_with("/converse-stream") => Some(Form::Native),
+            _ if path.ends_with("-response-stream") => Some(Form::Native),
+            _ if path.ends_with("/chat/completions") && has_frames => Some(Form::Chat),
+            _ if path.ends_with("/messages") && has_frames => Some(Form::Messages),
+            _ => None,
+        }
+    }
+
+    /// A frame with one token and the time, in nanoseconds since 1970, where Bedrock has its padding.
+    fn token(self, at: SystemTime) -> Bytes {
+        let nanos = at.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos());
+        match self {
+            Form::Native => {
+                let delta = format!(
+                    r#"{{"contentBlockIndex":0,"delta":{{"text":" token"}},"p":"{nanos:020}"}}"#
+                );
+                event_stream::event("contentBlockDelta", delta)
+            }
+            Form::Chat => sse::event(
+                None,
+                &format!(
+                    r#"{{"id":"chatcmpl-1","object":"chat.completion.chunk","created":1,"model":"m","choices":[{{"index":0,"delta":{{"content":" token"}},"finish_reason":null}}],"p":"{nanos:020}"}}"#
+                ),
+            ),
+            Form::Messages => sse::event(
+                Some("content_block_delta"),
+                &format!(
+                    r#"{{"type":"content_block_delta","index":0,"delta":{{"type":"text_delta","text":" token"}},"p":"{nanos:020}"}}"#
+                ),
+            ),
+        }
+    }
+}
+
+/// What every stream of one form begins and ends with; its tokens come between.
+struct Stream {
+    form: Form,
+    first: Vec<Bytes>,
+    last: Vec<Bytes>,
+}
+
+impl Stream {
+    fn new(form: Form) -> Stream {
+        let named = |name, data: &str| sse::event(Some(name), data);
+        let (first, last) = match form {
+            Form::Native => (
+                vec![],
+                vec![event_stream::event(
+                    "metadata",
+                    r#"{"metrics":{"latencyMs":1000},"usage":{"inputTokens":250,"outputTokens":199,"totalTokens":449}}"#,
+                )],
+            ),
+            Form::Chat => (
+                vec![],
+                vec![
+                    sse::event(
+                        None,
+                        r#"{"id":"chatcmpl-1","object":"chat.completion.chunk","created":1,"model":"m","choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}"#,
+                    ),
+                    sse::event(
+                        None,
+                        r#"{"id":"chatcmpl-1","object":"chat.completion.chunk","created":1,"model":"m","choices":[],"usage":{"prompt_tokens":250,"completion_tokens":197,"total_tokens":447}}"#,
+                    ),
+                    sse::event(None, sse::DONE),
+                ],
+            ),
+            Form::Messages => (
+                vec![
+                    named(
+                        "message_start",
+                        r#"{"type":"message_start","message":{"id":"msg_1","type":"message","role":"assistant","model":"m","content":[],"stop_reason":null,"stop_sequence":null,"usage":{"input_tokens":250,"output_tokens":1}}}"#,
+                    ),
+                    named(
+                        "content_block_start",
+                        r#"{"type":"content_block_start","index":0,"content_block":{"type":"text","text":""}}"#,
+                    ),
+                ],
+                vec![
+                    named("content_block_stop", r#"{"type":"content_block_stop","index":0}"#),
+                    named(
+                        "message_delta",
+                        r#"{"type":"message_delta","delta":{"stop_reason":"end_turn","stop_sequence":null},"usage":{"output_tokens":195}}"#,
+                    ),
+                    named("message_stop", r#"{"type":"message_stop"}"#),
+                ],
+            ),
+        };
+        Stream { form, first, last }
+    }
+
+    /// Frame `number` of so many.
+    fn frame(&self, number: usize, frames: usize, at: SystemTime) -> Bytes {
+        let from_last = (frames - number).checked_sub(1);
+        let last = from_last.and_then(|it| self.last.iter().rev().nth(it));
+        let fixed = self.first.get(number).or(last);
+        fixed.cloned().unwrap_or_else(|| self.form.token(at))
+    }
 }
 
 /// A stream's frames: the first at once, each of the others when its time has come.
 struct Frames {
-    answers: Answers,
+    stream: Arc<Stream>,
+    args: Args,
     frames: usize,
     without_times: bool,
     sent: usize,
@@ -165,8 +284,8 @@ struct Frames {
 }
 
 impl Frames {
-    fn new(answers: Answers, frames: usize, without_times: bool) -> Frames {
-        Frames { answers, frames, without_times, sent: 0, timer: None }
+    fn new(stream: Arc<Stream>, args: Args, frames: usize, without_times: bool) -> Frames {
+        Frames { stream, args, frames, without_times, sent: 0, timer: None }
     }
 }
 
@@ -178,7 +297,7 @@ impl Body for Frames {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        let args = self.answers.args;
+        let args = self.args;
         if self.sent == self.frames {
             return Poll::Ready(None);
         }
@@ -193,12 +312,9 @@ impl Body for Frames {
             }
             none => *none = Some(Box::pin(sleep(interval))),
         }
+        let at = if self.without_times { UNIX_EPOCH } else { SystemTime::now() };
+        let frame = self.stream.frame(self.sent, self.frames, at);
         self.sent += 1;
-        let frame = if self.sent == self.frames {
-            self.answers.last.clone()
-        } else {
-            token(if self.without_times { UNIX_EPOCH } else { SystemTime::now() })
-        };
         Poll::Ready(Some(Ok(Frame::data(frame))))
     }
 }

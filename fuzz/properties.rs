@@ -7,12 +7,13 @@ use bytes::Bytes;
 use http::header::AUTHORIZATION;
 use http::{HeaderMap, HeaderValue, Method};
 use sluice::auth::identify;
-use sluice::bedrock::body::{clamp, peek};
+use sluice::bedrock::body::{Changes, change, clamp, peek};
 use sluice::bedrock::event_stream::Frame;
 use sluice::bedrock::model_id::MAX_MODEL_ID_BYTES;
 use sluice::bedrock::path::parse;
 use sluice::bedrock::sigv4::Authorization;
-use sluice::bedrock::{Family, ModelId, Operation, Usage};
+use sluice::bedrock::sse::{Event, Piece, Splitter, StreamReader, reported_error};
+use sluice::bedrock::{Api, Family, ModelId, Operation, Usage};
 use sluice::config::{Config, Env, LimitKey};
 use sluice::legacy::feedback::{
     MAX_DESCRIPTION, MAX_EXAMPLE, MAX_QUESTIONS, MAX_REFS, MAX_SUGGESTION, dedupe, read,
@@ -80,9 +81,58 @@ pub fn event_stream(bytes: &[u8]) {
     }
 }
 
-/// Request bodies: a body that is read is clamped to JSON that differs in its caps alone.
+/// Streams of server-sent events: however the bytes come, none is lost, and the events are the same. A stream that
+/// reports an error has failed.
+pub fn sse(bytes: &[u8]) {
+    let whole = Bytes::copy_from_slice(bytes);
+    let (at_once, ends_within_event) = events([whole.clone()]);
+    let by_bytes = whole.chunks(1).map(|byte| whole.slice_ref(byte));
+    assert_eq!(events(by_bytes), (at_once, ends_within_event));
+}
+
+/// An event: its name, and its data unless clients do not see it.
+type ReadEvent = (Option<String>, Option<Vec<u8>>);
+
+/// The events of a stream that comes in these chunks, and whether it ends within one.
+fn events(chunks: impl IntoIterator<Item = Bytes>) -> (Vec<ReadEvent>, bool) {
+    let (mut splitter, mut events) = (Splitter::new(1 << 16), Vec::new());
+    let (mut came, mut passed) = (Vec::new(), Vec::new());
+    let mut readers = Api::ALL.map(|api| (api, StreamReader::new(api)));
+    for mut chunk in chunks {
+        came.extend_from_slice(&chunk);
+        while let Some(piece) = splitter.next(&mut chunk) {
+            match piece {
+                Piece::Event(raw) => {
+                    let event = Event::read(&raw);
+                    readers.iter_mut().for_each(|reader| read_event(reader, &event));
+                    let name = event.name.map(str::to_owned);
+                    events.push((name, event.data.map(|data| data.into_owned())));
+                    passed.extend_from_slice(&raw);
+                }
+                Piece::LongStart(raw) | Piece::Unread(raw) => passed.extend_from_slice(&raw),
+            }
+        }
+    }
+    let ends_within_event = splitter.is_within_event();
+    passed.extend_from_slice(&splitter.take_partial());
+    assert_eq!(passed, came);
+    (events, ends_within_event)
+}
+
+/// Reads an event as each API would have it.
+fn read_event((api, reader): &mut (Api, StreamReader), event: &Event<'_>) {
+    let had_failed = reader.has_failed();
+    reader.read(event);
+    let fails = reported_error(*api, event).is_some();
+    assert_eq!(reader.has_failed(), had_failed || fails);
+    reader.is_only_usage(event);
+}
+
+/// Request bodies: a body that is read is clamped to JSON that differs in its caps alone, and changed to JSON that
+/// says what it was told to say.
 pub fn body(body: &[u8]) {
     Usage::from_body(body);
+    changes(body);
     for (operation, family) in [
         (Operation::Converse, Family::Unknown),
         (Operation::InvokeModel, Family::Anthropic),
@@ -99,6 +149,31 @@ pub fn body(body: &[u8]) {
             assert_eq!(again.features, found.features);
             assert_eq!(again.cached_prefix, found.cached_prefix);
         }
+    }
+}
+
+/// Bodies with their model in them: changed, and read again.
+fn changes(body: &[u8]) {
+    for operation in
+        [Operation::CreateChatCompletion, Operation::CreateResponse, Operation::CreateMessage]
+    {
+        let read = |body: &[u8]| peek(operation, Family::Unknown, body);
+        let Ok(found) = read(body) else { continue };
+        let changes = Changes {
+            model: Some("a\"b"),
+            cap: Some(7),
+            include_usage: operation == Operation::CreateChatCompletion,
+            store: (operation == Operation::CreateResponse).then_some(false),
+            previous_response_id: None,
+        };
+        let Some(changed) = change(body, &found, &changes) else { continue };
+        let again = read(&changed).expect("a change leaves it readable");
+        assert_eq!(again.parameters.model.as_deref(), changes.model);
+        assert!(again.max_output_tokens().is_none_or(|cap| cap <= 7));
+        assert_eq!(again.features, found.features);
+        assert_eq!(again.parameters.stream, found.parameters.stream);
+        assert!(operation != Operation::CreateResponse || !again.parameters.store);
+        assert_eq!(change(&changed, &again, &changes), None);
     }
 }
 

@@ -18,6 +18,8 @@ pub mod jobs;
 
 pub mod pipeline;
 
+pub mod api;
+
 pub mod auth;
 
 pub mod limits;

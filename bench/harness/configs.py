@@ -18,6 +18,13 @@ MODELS = [
     ("sonnet-46", "us.anthropic.claude-sonnet-4-6", 4096),
     ("haiku", "us.anthropic.claude-haiku-5-5", 4096),
 ]
+# Those that Chat Completions is asked for.
+CHAT_MODELS = [
+    ("gpt-oss", "openai.gpt-oss-120b-1:0", 8192),
+    ("gpt-oss-small", "openai.gpt-oss-20b-1:0", 8192),
+    ("gpt", "us.openai.gpt-5.6-sol", 8192),
+    ("grok", "us.xai.grok-4.3", 8192),
+]
 # Quotas that are kept to and never reached.
 RPM, TPM = 10_000_000, 100_000_000_000
 

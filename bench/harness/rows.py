@@ -13,7 +13,7 @@ import subprocess
 import sys
 import time
 
-from . import binaries, configs, load, processes, workloads
+from . import apis, binaries, configs, load, processes, workloads
 from .rounds import Side
 from .table import Result, cpu, differences, ratios, skipped, spread
 
@@ -352,6 +352,9 @@ ROWS = {
     "invoke-1k": invoke_small,
     "invoke-1m": invoke_large,
     "stream": stream,
+    "chat-1k": apis.chat_small,
+    "messages-1k": apis.messages_small,
+    "sse-stream": apis.sse_stream,
     "latency": latency,
     "idle-streams": idle_streams,
     "idle-process": idle,

@@ -11,6 +11,7 @@ from . import configs
 FRAMES = 200
 # Bytes of the upstream's unary answer.
 ANSWER_BYTES = 1024
+ANTHROPIC_VERSION = "anthropic-version: 2023-06-01"
 # What an SDK sends beside its authorization.
 SDK = [
     "content-type: application/json",
@@ -42,11 +43,29 @@ def converse(size):
     return fill(body, size, lambda text: part.update(text=text))
 
 
+def message(size, **more):
+    """A request of Messages."""
+    part = {"role": "user"}
+    body = {"model": configs.MODELS[0][1], "max_tokens": 1000, "messages": [part], **more}
+    return fill(body, size, lambda text: part.update(content=text))
+
+
+def chat(size, **more):
+    """A request of Chat Completions."""
+    part = {"role": "user"}
+    body = {"model": configs.CHAT_MODELS[0][1], "max_completion_tokens": 1000, "messages": [part], **more}
+    return fill(body, size, lambda text: part.update(content=text))
+
+
+# The paths of these.
+CHAT, MESSAGES = "/openai/v1/chat/completions", "/anthropic/v1/messages"
+
+
 class Workload:
     def __init__(self, name, operation, body, connections=16, frames=None,
-                 model=configs.MODELS[0][1]):
+                 model=configs.MODELS[0][1], path=None):
         self.name, self.body, self.connections, self.frames = name, body, connections, frames
-        self.path = f"/model/{urllib.parse.quote(model, safe='{}')}/{operation}"
+        self.path = path or f"/model/{urllib.parse.quote(model, safe='{}')}/{operation}"
         # What CPU time is divided by: requests, or the frames of their answers.
         self.per, self.unit = (frames, "frame") if frames else (1, "request")
         # Headers beside those of the side.
@@ -63,10 +82,36 @@ def invoke(size, name):
                     connections=8 if size > 100_000 else 16)
 
 
+def chat_completion():
+    return Workload("Chat Completions, 1 KB in, 1 KB out", "", chat(1024), path=CHAT)
+
+
+def messages():
+    work = Workload("Messages, 1 KB in, 1 KB out", "", message(1024), path=MESSAGES)
+    work.headers.append(ANTHROPIC_VERSION)
+    return work
+
+
 def stream(connections, frames=FRAMES):
     work = Workload(f"ConverseStream, {frames} frames", "converse-stream", converse(1024),
                     connections=connections, frames=frames)
     work.headers.append(f"x-bench-frames: {frames}")
+    return work
+
+
+def chat_stream(connections, frames=FRAMES):
+    """The client asks for the usage itself, so that the upstream gets the body as it is."""
+    body = chat(1024, stream=True, stream_options={"include_usage": True})
+    work = Workload(f"Chat Completions, {frames} events", "", body, connections=connections,
+                    frames=frames, path=CHAT)
+    work.headers.append(f"x-bench-frames: {frames}")
+    return work
+
+
+def messages_stream(connections, frames=FRAMES):
+    work = Workload(f"Messages, {frames} events", "", message(1024, stream=True),
+                    connections=connections, frames=frames, path=MESSAGES)
+    work.headers += [f"x-bench-frames: {frames}", ANTHROPIC_VERSION]
     return work
 
 

@@ -1,13 +1,15 @@
 //! What comes back: answers read off a connection, checked and timed.
 //!
 //! It reads what HTTP/1.1 servers send to a POST that succeeds: a body of known length or in
-//! chunks. Of event streams it reads every frame and the time of writing in it.
+//! chunks. Of event streams, and of streams of server-sent events, it reads every frame and the time of
+//! writing in it.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use memchr::memmem;
 use serde_json::{Value, json};
 use sluice::bedrock::event_stream::{Frame, Kind};
+use sluice::bedrock::sse;
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 use tokio::time::Instant;
@@ -68,6 +70,8 @@ pub(crate) struct Answers {
     wire: Vec<u8>,
     /// Bytes of a stream that are no whole frame yet.
     stream: Vec<u8>,
+    /// Whether the stream is one of server-sent events.
+    has_events: bool,
 }
 
 enum Length {
@@ -81,7 +85,8 @@ struct Body {
     bytes: usize,
     frames: usize,
     first_frame: Option<Instant>,
-    ends_with_metadata: bool,
+    /// Whether the last frame is one that ends a stream.
+    is_ended: bool,
 }
 
 impl Answers {
@@ -109,11 +114,11 @@ impl Answers {
             return Err(format!("{} bytes, not {:?}", body.bytes, expected.bytes).into());
         }
         let Some(frames) = expected.frames else { return Ok(()) };
-        if body.frames == frames && body.ends_with_metadata && self.stream.is_empty() {
+        if body.frames == frames && body.is_ended && self.stream.is_empty() {
             Ok(())
         } else {
             let (came, rest) = (body.frames, self.stream.len());
-            Err(format!("{came} frames and {rest} bytes, not {frames} frames to metadata").into())
+            Err(format!("{came} frames and {rest} bytes, not {frames} frames to an end").into())
         }
     }
 
@@ -157,11 +162,14 @@ impl Answers {
             return Err(format!("{status}: {}", rest.trim()).into());
         }
         let mut length = None;
+        self.has_events = false;
         for (name, value) in lines.filter_map(|line| line.split_once(':')) {
             if name.eq_ignore_ascii_case("content-length") {
                 length = Some(Length::Known(value.trim().parse()?));
             } else if name.eq_ignore_ascii_case("transfer-encoding") {
                 length = Some(Length::Chunked);
+            } else if name.eq_ignore_ascii_case("content-type") {
+                self.has_events = value.trim() == sse::CONTENT_TYPE;
             }
         }
         self.wire.drain(..end + 4);
@@ -218,7 +226,7 @@ impl Answers {
         let now = SystemTime::now().duration_since(UNIX_EPOCH)?;
         let mut taken = 0;
         while let Some(rest) = self.stream.get(taken..)
-            && let Some(frame) = Frame::read(rest).map_err(|_| "bytes that are no frame")?
+            && let Some(frame) = if self.has_events { event(rest)? } else { native(rest)? }
         {
             body.frames += 1;
             if body.first_frame.is_none() {
@@ -226,15 +234,40 @@ impl Answers {
             } else if let Some(written) = written_at(frame.payload) {
                 delays.push(now.saturating_sub(written));
             }
-            match frame.kind() {
-                Kind::Event(name) => body.ends_with_metadata = name == "metadata",
-                _ => return Err("an exception in the stream".into()),
-            }
-            taken += frame.len;
+            body.is_ended = frame.is_end;
+            taken += frame.length;
         }
         self.stream.drain(..taken);
         Ok(())
     }
+}
+
+/// One frame at the start of a stream.
+struct Read<'a> {
+    payload: &'a [u8],
+    length: usize,
+    is_end: bool,
+}
+
+/// A frame of an event stream, if it is whole.
+fn native(stream: &[u8]) -> Result<Option<Read<'_>>, Failure> {
+    let Some(frame) = Frame::read(stream).map_err(|_| "bytes that are no frame")? else {
+        return Ok(None);
+    };
+    let Kind::Event(name) = frame.kind() else { return Err("an exception in the stream".into()) };
+    let is_end = name == "metadata";
+    Ok(Some(Read { payload: frame.payload, length: frame.len, is_end }))
+}
+
+/// A server-sent event, if it is whole.
+fn event(stream: &[u8]) -> Result<Option<Read<'_>>, Failure> {
+    let Some(end) = memmem::find(stream, b"\n\n") else { return Ok(None) };
+    let payload = stream.get(..end).unwrap_or_default();
+    if payload.starts_with(b"event: error") || payload.starts_with(b"data: {\"error\"") {
+        return Err("an error event in the stream".into());
+    }
+    let is_end = payload == b"data: [DONE]" || payload.starts_with(b"event: message_stop\n");
+    Ok(Some(Read { payload, length: end + 2, is_end }))
 }
 
 /// When a frame was written, as time since 1970.

@@ -57,7 +57,7 @@ struct Args {
     /// Bytes that every answer must have.
     #[arg(long)]
     expect_bytes: Option<usize>,
-    /// Frames that every answer must have, the last of them with metadata.
+    /// Frames that every answer must have, the last of them one that ends a stream.
     #[arg(long)]
     expect_frames: Option<usize>,
     /// Requests in all; each connection sends its share.

@@ -4,7 +4,7 @@
 use http::HeaderMap;
 use http::header::{AUTHORIZATION, HeaderName, HeaderValue};
 
-use super::authenticator::bearer;
+use super::presented::bearer;
 use crate::config::Secret;
 
 /// Carries the admin key, where a bearer token is a client's.

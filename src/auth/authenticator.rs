@@ -1,5 +1,5 @@
-//! Authenticates clients by a bearer key, a token of an issuer, a signature by one of their key pairs, or
-//! the certificate of their connection.
+//! Authenticates clients by a bearer key, in whichever header it is, a token of an issuer, a signature by one of
+//! their key pairs, or the certificate of their connection.
 //!
 //! SDKs sign every request. If a certificate identifies the client, a signature by an unknown key is
 //! therefore ignored.
@@ -13,19 +13,19 @@ use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use http::header::AUTHORIZATION;
 use http::{HeaderMap, request};
 
 use super::jwt::{Issuers, TokenError};
 use super::origin::{self, OriginError};
 use super::peer::ClientCertificate;
+use super::presented::Presented;
 use super::replay::ReplayCache;
 use super::signature::{
     self, ClientKeyPair, PendingAuth, PendingSignature, SignatureError, SignatureVerifier,
     VerifiedSignature,
 };
-use crate::bedrock::ErrorKind;
 use crate::bedrock::sigv4::PayloadHash;
+use crate::bedrock::{Dialect, ErrorKind};
 use crate::config::{self, BearerKey};
 use crate::limits::{ClientRecord, ClientRegistry};
 use crate::telemetry::Metrics;
@@ -39,6 +39,9 @@ pub enum AuthError {
     /// No client has this bearer key.
     #[error("Authentication failed: the API key is not valid.")]
     UnknownKey,
+    /// The headers for keys have different ones.
+    #[error("The request has more than one API key.")]
+    SeveralKeys,
     /// The bearer key of this client has expired.
     #[error("Authentication failed: the API key has expired.")]
     ExpiredKey(Arc<str>),
@@ -67,6 +70,7 @@ impl AuthError {
         match self {
             AuthError::Missing => ErrorKind::MissingAuthenticationToken,
             AuthError::UnknownKey | AuthError::ClientRemoved => ErrorKind::AccessDenied,
+            AuthError::SeveralKeys => ErrorKind::IncompleteSignature,
             AuthError::ExpiredKey(_) => ErrorKind::ExpiredToken,
             AuthError::Token(error) => error.kind(),
             AuthError::BearerRequired => ErrorKind::UnrecognizedClient,
@@ -76,12 +80,24 @@ impl AuthError {
         }
     }
 
+    /// The same in a dialect. Bedrock denies access with a wrong key; to OpenAI and Anthropic, as to their SDKs,
+    /// that is a caller who is not known.
+    pub fn kind_in(&self, dialect: Dialect) -> ErrorKind {
+        match (self.kind(), dialect) {
+            (kind, Dialect::Bedrock) => kind,
+            (kind, _) if matches!(self, AuthError::Origin(_)) => kind,
+            (ErrorKind::AccessDenied, _) => ErrorKind::UnrecognizedClient,
+            (kind, _) => kind,
+        }
+    }
+
     /// The labels of a metric: the kind of credential, and the result.
     fn labels(&self) -> [&'static str; 2] {
         let bearer = Credential::BearerKey.name();
         match self {
             AuthError::Missing => ["none", "missing"],
             AuthError::UnknownKey => [bearer, "unknown"],
+            AuthError::SeveralKeys => [bearer, "invalid"],
             AuthError::ExpiredKey(_) => [bearer, "expired"],
             AuthError::Token(error) => [Credential::Token.name(), error.label()],
             AuthError::BearerRequired => ["none", "invalid"],
@@ -360,11 +376,15 @@ impl Authenticator {
         certificate: Option<&ClientCertificate>,
         now: SystemTime,
     ) -> Result<Authenticated, AuthError> {
-        let Some(value) = headers.get(AUTHORIZATION) else {
-            return self.by_certificate(certificate).ok_or(AuthError::Missing);
-        };
-        let key = value.to_str().ok().and_then(bearer).ok_or(AuthError::BearerRequired)?;
-        self.by_bearer_key(key, now)
+        match Presented::of(headers) {
+            Ok(Presented::Nothing) => self.by_certificate(certificate).ok_or(AuthError::Missing),
+            Ok(Presented::Bearer(key)) => self.by_bearer(key, now),
+            Ok(Presented::Key(key)) => self.by_key(key, now),
+            Ok(Presented::Signature(_)) | Err(AuthError::Signature(_)) => {
+                Err(AuthError::BearerRequired)
+            }
+            Err(error) => Err(error),
+        }
     }
 
     fn allows_anyone(&self) -> bool {
@@ -379,22 +399,21 @@ impl Authenticator {
     ) -> Result<AuthOutcome, AuthError> {
         let by_certificate =
             || Some(AuthOutcome::Client(self.by_certificate(certificate)?, PendingAuth::Nothing));
-        let mut values = head.headers.get_all(AUTHORIZATION).iter();
-        let Some(value) = values.next() else {
-            if signature::is_presigned(head.uri.query()) {
+        let authorization = match Presented::of(&head.headers)? {
+            Presented::Nothing if signature::is_presigned(head.uri.query()) => {
                 return Err(SignatureError::Presigned.into());
             }
-            return by_certificate().ok_or(AuthError::Missing);
+            Presented::Nothing => return by_certificate().ok_or(AuthError::Missing),
+            Presented::Bearer(key) => {
+                return Ok(AuthOutcome::Client(self.by_bearer(key, now)?, PendingAuth::Nothing));
+            }
+            Presented::Key(key) => {
+                return Ok(AuthOutcome::Client(self.by_key(key, now)?, PendingAuth::Nothing));
+            }
+            Presented::Signature(authorization) => authorization,
         };
-        if values.next().is_some() {
-            return Err(SignatureError::SeveralAuthorizations.into());
-        }
-        let value = value.to_str().map_err(|_| SignatureError::NotAscii)?;
-        if let Some(key) = bearer(value) {
-            return Ok(AuthOutcome::Client(self.by_bearer_key(key, now)?, PendingAuth::Nothing));
-        }
         let pair = |id: &str| self.pairs.get(id).map(Arc::clone);
-        let verdict = match self.verifier.verify_head(head, value, pair, now) {
+        let verdict = match self.verifier.verify_head(head, authorization, pair, now) {
             Err(SignatureError::UnknownKey) => {
                 return by_certificate().ok_or_else(|| SignatureError::UnknownKey.into());
             }
@@ -426,13 +445,19 @@ impl Authenticator {
         Ok(Authenticated { client: Arc::clone(client), credential: Credential::Token })
     }
 
-    fn by_bearer_key(&self, key: &str, now: SystemTime) -> Result<Authenticated, AuthError> {
-        let Some(bearer) = self.bearer.get(&BearerKey::of(key)) else {
-            return self.by_token(key, now).map_err(|error| match error {
+    /// The client of a bearer key or of a token.
+    fn by_bearer(&self, key: &str, now: SystemTime) -> Result<Authenticated, AuthError> {
+        match self.by_key(key, now) {
+            Err(AuthError::UnknownKey) => self.by_token(key, now).map_err(|error| match error {
                 TokenError::NoToken => AuthError::UnknownKey,
                 error => AuthError::Token(error),
-            });
-        };
+            }),
+            known => known,
+        }
+    }
+
+    fn by_key(&self, key: &str, now: SystemTime) -> Result<Authenticated, AuthError> {
+        let bearer = self.bearer.get(&BearerKey::of(key)).ok_or(AuthError::UnknownKey)?;
         if bearer.expires.is_some_and(|end| end <= now) {
             return Err(AuthError::ExpiredKey(Arc::clone(&bearer.client.name)));
         }
@@ -456,17 +481,11 @@ impl Authenticator {
     }
 }
 
-/// The token of a `Bearer` authorization (RFC 6750, section 2.1). The scheme is case-insensitive.
-pub fn bearer(authorization: &str) -> Option<&str> {
-    let (scheme, token) = authorization.split_once(' ')?;
-    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
-}
-
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
 
-    use http::header::HOST;
+    use http::header::{AUTHORIZATION, HOST};
     use http::{HeaderValue, Request};
 
     use super::*;
@@ -541,6 +560,50 @@ mod tests {
         );
         assert_eq!(authenticate(&authenticator, Some("Bearer the-key-of-team-a")), client);
         assert_eq!(authenticate(&authenticator, Some("Bearer the-new-key-of-team-a")), client);
+    }
+
+    #[test]
+    fn a_bearer_key_may_be_in_the_headers_of_other_apis() {
+        let authenticator = authenticator(&[("team-a", "a-key-of-team-a-alone", None)]);
+        let client = |headers: &[(&'static str, &'static str)]| {
+            let (mut head, ()) = Request::new(()).into_parts();
+            for (name, value) in headers {
+                head.headers.insert(*name, HeaderValue::from_static(value));
+            }
+            let unsigned = authenticator.authenticate_unsigned(&head, None, NOW);
+            match authenticator.authenticate(&head, None, NOW) {
+                Ok(AuthOutcome::Client(known, PendingAuth::Nothing)) => {
+                    assert!(Arc::ptr_eq(&known.client, &unsigned.unwrap().unwrap()));
+                    Ok(known.credential)
+                }
+                Ok(other) => panic!("{other:?}"),
+                Err(error) => {
+                    assert_eq!(unsigned.unwrap_err(), error);
+                    Err(error)
+                }
+            }
+        };
+        let (key, other) = ("a-key-of-team-a-alone", "a-key-of-team-b-alone");
+        for name in ["x-api-key", "api-key"] {
+            assert_eq!(client(&[(name, key)]), Ok(Credential::BearerKey));
+            assert_eq!(client(&[(name, other)]), Err(AuthError::UnknownKey));
+            assert_eq!(client(&[(name, "")]), Err(AuthError::Missing));
+        }
+        let bearer = ("authorization", "Bearer a-key-of-team-a-alone");
+        assert_eq!(client(&[bearer, ("x-api-key", other)]), Ok(Credential::BearerKey));
+        let unknown = ("authorization", "Bearer a-key-of-team-b-alone");
+        assert_eq!(client(&[unknown, ("x-api-key", key)]), Err(AuthError::UnknownKey));
+    }
+
+    #[test]
+    fn a_wrong_key_is_a_caller_who_is_not_known_where_sdks_expect_that() {
+        let wrong = AuthError::UnknownKey;
+        assert_eq!(wrong.kind_in(Dialect::Bedrock), ErrorKind::AccessDenied);
+        for dialect in [Dialect::OpenAi, Dialect::Anthropic] {
+            assert_eq!(crate::bedrock::dialect::status(dialect, wrong.kind_in(dialect)), 401);
+            let of_page = AuthError::Origin(OriginError::Page);
+            assert_eq!(of_page.kind_in(dialect), of_page.kind());
+        }
     }
 
     #[test]

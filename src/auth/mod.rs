@@ -7,13 +7,15 @@ mod identity;
 mod jwt;
 pub mod origin;
 mod peer;
+mod presented;
 mod replay;
 mod signature;
 #[cfg(test)]
 mod tests;
 
-pub use authenticator::{AuthError, AuthOutcome, Authenticated, Authenticator, Credential, bearer};
+pub use authenticator::{AuthError, AuthOutcome, Authenticated, Authenticator, Credential};
 pub use identity::identify;
 pub use jwt::{Issuers, TokenError, fetch_keys};
 pub use peer::{ClientCertificate, Peer, UnreadableCertificate};
+pub use presented::{bearer, hide_keys};
 pub use signature::{PendingAuth, PendingSignature, SignatureError};

@@ -15,9 +15,9 @@ use crate::bedrock::ErrorKind;
 use crate::bedrock::sigv4::amz_date::{amz_date, parse_amz_date};
 use crate::bedrock::sigv4::{
     AUTHORITY, Authorization, CONTENT_SHA256, CanonicalHead, DATE, EMPTY_SHA256, EventChain,
-    Malformed, MissingSignedHeader, PathForm, PayloadHash, Received, SECURITY_TOKEN, SERVICE,
-    STREAMING_EVENTS, Scope, SigningKey, SigningKeyCache, TERMINATOR, UNSIGNED_PAYLOAD,
-    string_to_sign,
+    MANTLE_SERVICE, Malformed, MissingSignedHeader, PathForm, PayloadHash, Received,
+    SECURITY_TOKEN, SERVICE, STREAMING_EVENTS, Scope, SigningKey, SigningKeyCache, TERMINATOR,
+    UNSIGNED_PAYLOAD, string_to_sign,
 };
 use crate::config::{self, Secret};
 use crate::limits::ClientRecord;
@@ -68,7 +68,7 @@ pub enum SignatureError {
     )]
     ScopeDate,
     /// The scope names another service.
-    #[error("Credential should be scoped to correct service: '{SERVICE}'.")]
+    #[error("Credential should be scoped to correct service: '{SERVICE}' or '{MANTLE_SERVICE}'.")]
     ScopeService,
     /// The scope has another terminator.
     #[error("Credential should be scoped with a valid terminator: '{TERMINATOR}'.")]
@@ -182,9 +182,10 @@ pub struct PendingSignature {
     pair: Arc<ClientKeyPair>,
     key: Arc<SigningKey>,
     is_new_key: bool,
-    /// Time of signing as the request has it, and region; the rest of the scope follows.
+    /// Time of signing as the request has it, region and service; the rest of the scope follows.
     date: String,
     region: String,
+    service: &'static str,
     signature: PayloadHash,
     canonical: CanonicalHead,
     until: i64,
@@ -204,9 +205,12 @@ pub(super) struct VerifiedSignature {
 impl PendingSignature {
     /// Checks the signature for a payload with this hash, or for the text that stands for a hash.
     pub(super) fn check(&self, payload: &str) -> Result<VerifiedSignature, SignatureError> {
-        let day = self.date.get(..8).unwrap_or_default();
-        let scope =
-            Scope { date: day, region: &self.region, service: SERVICE, terminator: TERMINATOR };
+        let scope = Scope {
+            date: self.date.get(..8).unwrap_or_default(),
+            region: &self.region,
+            service: self.service,
+            terminator: TERMINATOR,
+        };
         let verifies = |form| {
             let hash = self.canonical.hash(form, payload);
             let text = string_to_sign(&self.date, &scope, &hash);
@@ -219,7 +223,7 @@ impl PendingSignature {
             return Err(SignatureError::Mismatch);
         }
         if self.is_new_key {
-            self.pair.signing_keys.insert(day, &self.region, &self.key);
+            self.pair.signing_keys.insert(&scope, &self.key);
         }
         let client = Arc::clone(&self.pair.client);
         Ok(VerifiedSignature {
@@ -237,7 +241,7 @@ impl PendingSignature {
             let (key, is_new) = pair.signing_key(scope);
             // The day may have changed since the request arrived; there are few such keys.
             if is_new {
-                pair.signing_keys.insert(scope.date, scope.region, &key);
+                pair.signing_keys.insert(scope, &key);
             }
             SigningKey::clone(&key)
         };
@@ -283,7 +287,7 @@ impl SignatureVerifier {
         if pair.expires.is_some_and(|end| end <= now) {
             return Err(SignatureError::ExpiredKey);
         }
-        check_scope(&claim.scope, date)?;
+        let service = check_scope(&claim.scope, date, head)?;
         check_signed_headers(&claim, head)?;
         if head.uri.query().is_some_and(|query| query.split('&').count() > MAX_PARAMETERS) {
             return Err(SignatureError::Parameters);
@@ -298,6 +302,7 @@ impl SignatureVerifier {
             is_new_key,
             date: date.to_owned(),
             region: claim.scope.region.to_owned(),
+            service,
             canonical: CanonicalHead::of(&Received::of(head), claim.signed_headers)?,
             signature: PayloadHash::parse(claim.signature).ok_or(SignatureError::Mismatch)?,
             until: signed_at.saturating_add(whole_seconds(self.max_skew)),
@@ -346,18 +351,26 @@ pub(super) fn is_presigned(query: Option<&str>) -> bool {
     names.into_iter().any(|name| name.eq_ignore_ascii_case("x-amz-signature"))
 }
 
-fn check_scope(scope: &Scope<'_>, date: &str) -> Result<(), SignatureError> {
+/// Checks a scope, and returns its service.
+fn check_scope(
+    scope: &Scope<'_>,
+    date: &str,
+    head: &request::Parts,
+) -> Result<&'static str, SignatureError> {
     if date.get(..8) != Some(scope.date) {
         return Err(SignatureError::ScopeDate);
     }
     // Any region is accepted: it does not decide where the request goes.
-    if scope.service != SERVICE {
-        return Err(SignatureError::ScopeService);
-    }
+    let service = match scope.service {
+        SERVICE => SERVICE,
+        // Events are signed for the other one.
+        MANTLE_SERVICE if !head.uri.path().ends_with(BIDIRECTIONAL) => MANTLE_SERVICE,
+        _ => return Err(SignatureError::ScopeService),
+    };
     if scope.terminator != TERMINATOR {
         return Err(SignatureError::ScopeTerminator);
     }
-    Ok(())
+    Ok(service)
 }
 
 /// The host must be signed, under HTTP/1.1's name or HTTP/2's, and so must the date. A session token

@@ -1,5 +1,7 @@
-//! `sluice demo`: the gateway in front of a simulated Bedrock, and a burst that shows what it
-//! does: fallback to other models, and a queue for the requested one.
+//! `sluice demo`: the gateway in front of a simulated Bedrock, one request by each API, and a burst that
+//! shows what it does: fallback to other models, and a queue for the requested one.
+
+mod apis;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -101,7 +103,7 @@ pub(super) fn run(arguments: Arguments) -> Result<(), String> {
     })
 }
 
-/// The shipped config, pointed at the simulator.
+/// The shipped config and a model of OpenAI, pointed at the simulator.
 fn config(arguments: &Arguments, simulator: &Simulator) -> Result<Config, String> {
     let environment: Env = [
         ("SLUICE__SERVER__LISTEN", arguments.listen.to_string()),
@@ -116,8 +118,9 @@ fn config(arguments: &Arguments, simulator: &Simulator) -> Result<Config, String
     ]
     .into_iter()
     .collect();
-    let loaded = Config::from_toml(SHIPPED, "config.toml", &environment)
-        .map_err(|error| error.to_string())?;
+    let text = format!("{SHIPPED}{}", apis::config());
+    let loaded =
+        Config::from_toml(&text, "config.toml", &environment).map_err(|error| error.to_string())?;
     let mut config = loaded.on(today()).config;
     for (target, quota) in config.targets.iter_mut().zip(QUOTAS) {
         target.tpm = Some(quota);
@@ -184,7 +187,7 @@ impl Demo {
     /// Sends the burst straight to the simulated Bedrock, through the gateway, and through the gateway
     /// with a wait for the requested model.
     async fn show(&self, gateway: SocketAddr, burst: usize, access_log: &AccessLog) {
-        let Some((requested, _)) = self.models.first() else { return };
+        let Some((requested, encoded)) = self.models.first() else { return };
         let print = |text: &str| access_log.write_message(text);
         print(&format!(
             "Sluice at http://{gateway}, in front of a simulated Bedrock at http://{}.",
@@ -193,6 +196,10 @@ impl Demo {
         print("The quotas, in tokens a minute:");
         for ((model, _), quota) in self.models.iter().zip(QUOTAS) {
             print(&format!("  {quota:>6}  {model}"));
+        }
+        print("\nOne request by each API, as the access log of Sluice shows them:");
+        if let Err(error) = apis::show(gateway, (requested, encoded)).await {
+            print(&format!("  failed: {error}"));
         }
         self.refill();
         print(&format!("\n{burst} requests at once for {requested}, straight to Bedrock:"));
@@ -284,6 +291,7 @@ impl Demo {
     /// Prints what a visitor can try.
     fn invite(&self, gateway: SocketAddr, admin: SocketAddr, access_log: &AccessLog) {
         let Some((model, _)) = self.models.first() else { return };
+        let gpt = apis::GPT;
         access_log.write_message(&format!(
             r#"
 Now you:
@@ -291,6 +299,12 @@ Now you:
 curl -i http://{gateway}/model/{model}/converse \
   -H 'content-type: application/json' \
   -d '{{"messages":[{{"role":"user","content":[{{"text":"Hello"}}]}}]}}'
+
+By OpenAI's API, and likewise by Anthropic's at /v1/messages:
+
+curl -s http://{gateway}/v1/chat/completions \
+  -H 'content-type: application/json' \
+  -d '{{"model":"{gpt}","messages":[{{"role":"user","content":"Hello"}}]}}'
 
 With an AWS SDK, only the endpoint changes (pip install boto3):
 

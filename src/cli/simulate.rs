@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use super::{on_signals, print, runtime};
 use crate::simulator::{
     ACCOUNT, AccountSettings, DEFAULT_ACCESS_KEY_ID, DEFAULT_SECRET_ACCESS_KEY, Latency,
-    ModelSettings, Settings, Simulator,
+    ModelSettings, PlayedEndpoint, Settings, Simulator,
 };
 
 /// Arguments of `sluice simulate`.
@@ -25,11 +25,15 @@ pub(super) struct Arguments {
     /// Secret of that key. The default is public and good only for a simulator.
     #[arg(long, env = "SLUICE_SIMULATOR_SECRET", hide_env_values = true, default_value = DEFAULT_SECRET_ACCESS_KEY)]
     secret_access_key: String,
+    /// Endpoints of Bedrock to play: Bedrock Runtime, mantle, or both on one port.
+    #[arg(long, value_enum, default_value = "both")]
+    endpoint: Endpoints,
     /// Accept requests with any signature or none.
     #[arg(long)]
     no_verify: bool,
     /// A model's quotas: requests and tokens per minute, and tokens per UTC day. Each may be left out, as in
-    /// MODEL=,TPM. The model * stands for all models together, which have tokens per day alone. May be repeated.
+    /// MODEL=,TPM. The model * stands for all models together, which have tokens per day alone; mantle/MODEL for
+    /// a model at mantle. May be repeated.
     #[arg(long = "quota", value_name = "MODEL=[RPM][,[TPM][,TPD]]", value_parser = parse_quota)]
     quotas: Vec<(String, ModelSettings)>,
     /// JSON file of the account whose models, inference profiles and quotas are listed.
@@ -46,11 +50,30 @@ pub(super) struct Arguments {
     seed: u64,
 }
 
+/// Which endpoints are played.
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+enum Endpoints {
+    Both,
+    Runtime,
+    Mantle,
+}
+
+impl Endpoints {
+    fn played(self) -> PlayedEndpoint {
+        match self {
+            Endpoints::Both => PlayedEndpoint::Both,
+            Endpoints::Runtime => PlayedEndpoint::Runtime,
+            Endpoints::Mantle => PlayedEndpoint::Mantle,
+        }
+    }
+}
+
 pub(super) fn run(arguments: Arguments) -> Result<(), String> {
     let secret = SecretString::from(arguments.secret_access_key);
     let settings = Settings {
         listen: arguments.listen,
         keys: HashMap::from([(arguments.access_key_id.clone(), secret)]),
+        endpoint: arguments.endpoint.played(),
         verify_signatures: !arguments.no_verify,
         seed: arguments.seed,
         latency: Latency {

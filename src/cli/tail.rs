@@ -13,6 +13,7 @@ use std::time::Duration;
 use anstyle::{AnsiColor, Style};
 use serde::Deserialize;
 
+use crate::bedrock::Api;
 use crate::config::Glob;
 use crate::telemetry::Choice;
 use crate::telemetry::SUCCESS;
@@ -38,7 +39,7 @@ pub(super) struct Arguments {
 /// Which requests are shown: those that meet every condition.
 #[derive(Debug, Default, clap::Args)]
 struct Filter {
-    /// Only requests of this client; a glob, like the next four.
+    /// Only requests of this client; a glob, like the next five.
     #[arg(long, value_parser = glob)]
     client: Option<Glob>,
     /// Only requests for this model, or answered by it.
@@ -53,6 +54,9 @@ struct Filter {
     /// Only requests of this operation, such as `Converse`.
     #[arg(long, value_parser = glob)]
     operation: Option<Glob>,
+    /// Only requests of this API, such as `messages` or `bedrock`.
+    #[arg(long, value_parser = glob)]
+    api: Option<Glob>,
     /// Only requests that did not succeed.
     #[arg(long)]
     failed: bool,
@@ -76,6 +80,9 @@ fn glob(text: &str) -> Result<Glob, String> {
 struct Record {
     time: String,
     client: String,
+    /// An older gateway leaves it out.
+    #[serde(default = "native_api")]
+    api: String,
     operation: String,
     requested_model: Option<String>,
     model: Option<String>,
@@ -93,6 +100,14 @@ struct Record {
     first_byte_ms: Option<u64>,
     duration_ms: u64,
     usage: Option<Tokens>,
+}
+
+/// What stands for the API of a native operation, and of a request that is no operation. Neither is shown:
+/// the operation tells as much.
+const HIDDEN_APIS: [&str; 2] = ["bedrock", "-"];
+
+fn native_api() -> String {
+    Api::Bedrock.name().to_owned()
 }
 
 #[derive(Debug, Deserialize)]
@@ -199,9 +214,9 @@ fn shown(line: &[u8], filter: &Filter) -> Option<String> {
 
 impl Filter {
     fn is_none(&self) -> bool {
-        let Filter { client, model, target, outcome, operation, failed, retried, fallback, slower } =
-            self;
-        let globs = [client, model, target, outcome, operation];
+        let Filter { client, model, target, outcome, operation, api, .. } = self;
+        let Filter { failed, retried, fallback, slower, .. } = self;
+        let globs = [client, model, target, outcome, operation, api];
         let is_flagged = *failed || *retried || *fallback;
         globs.iter().all(|glob| glob.is_none()) && !is_flagged && slower.is_none()
     }
@@ -222,6 +237,7 @@ impl Filter {
             && fits(&self.target, &targets)
             && fits(&self.outcome, &[&record.outcome])
             && fits(&self.operation, &[&record.operation])
+            && fits(&self.api, &[&record.api])
             && !(self.failed && record.outcome == SUCCESS)
             && !(self.retried && record.attempts.len() < 2)
             && !(self.fallback && record.choice.as_deref() != Some(Choice::Other.name()))
@@ -243,13 +259,16 @@ fn pretty(record: &Record) -> String {
     // Writing to memory can't fail.
     let _ = write!(
         text,
-        "{dim}{time:<12}{dim:#} {style}{} {:<9}{style:#} {:>8} {} {}",
+        "{dim}{time:<12}{dim:#} {style}{} {:<9}{style:#} {:>8} {}",
         record.status,
         record.outcome,
         milliseconds(record.duration_ms),
         record.client,
-        record.operation,
     );
+    if !HIDDEN_APIS.contains(&&*record.api) {
+        let _ = write!(text, " {}", record.api);
+    }
+    let _ = write!(text, " {}", record.operation);
     match (&record.requested_model, &record.model) {
         (Some(asked), Some(got)) if asked == got => _ = write!(text, " {asked}"),
         (Some(asked), Some(got)) => _ = write!(text, " {asked} -> {got}"),
@@ -376,6 +395,18 @@ mod tests {
     }
 
     #[test]
+    fn a_line_shows_an_api_that_is_not_bedrocks_own() {
+        let line = |api: &str, operation: &str| {
+            let names = format!(r#""api":"{api}","operation":"{operation}""#);
+            read(&LINE.replace(r#""operation":"Converse""#, &names), &Filter::default())
+        };
+        let of_messages = line("messages", "CreateMessage");
+        assert!(of_messages.contains(" team-a messages CreateMessage claude-a "), "{of_messages}");
+        assert!(line("bedrock", "Converse").contains(" team-a Converse claude-a "));
+        assert!(line("-", "-").contains(" team-a - claude-a "));
+    }
+
+    #[test]
     fn a_line_shows_why_each_attempt_failed_and_what_the_client_was_told() {
         let log = LINE
             .replace(r#""status":429,"ms":1"#, r#""status":0,"ms":1,"error":"connection refused""#)
@@ -451,6 +482,8 @@ mod tests {
             (Filter { target: some("c"), ..Filter::default() }, false),
             (Filter { outcome: some("success"), ..Filter::default() }, true),
             (Filter { operation: some("Invoke*"), ..Filter::default() }, false),
+            (Filter { api: some("bedrock"), ..Filter::default() }, true),
+            (Filter { api: some("messages"), ..Filter::default() }, false),
             (Filter { failed: true, ..Filter::default() }, false),
             (Filter { retried: true, ..Filter::default() }, true),
             (Filter { fallback: true, ..Filter::default() }, true),

@@ -22,7 +22,7 @@ use super::quotas::ClientQuotas;
 use super::rate::RequestRate;
 use crate::config;
 use crate::fleet::Fleet;
-use crate::quota::{QueueSignal, Quota, QuotaLimits, Reservation};
+use crate::quota::{QueueSignal, Quota, QuotaLimits, Reservation, Snapshot};
 
 /// The `Retry-After` for requests in flight, whose end is not known.
 const CONCURRENCY_RETRY_AFTER: Duration = Duration::from_secs(1);
@@ -106,6 +106,26 @@ impl ClientLimits {
         }
         let Some(quotas) = &self.defaults.shared_rate else { return Ok(()) };
         take(&self.quota(quotas, caller, now), "requests_per_second")
+    }
+
+    /// The state of a client's limits of requests and of tokens, as that of a quota; what is left of a rate
+    /// is known in a fleet only.
+    pub fn snapshot(&self, caller: &Caller) -> Snapshot {
+        let now = Instant::now();
+        let own = overrides(caller);
+        let tokens = own.and_then(Overrides::tokens).cloned();
+        let of_all = || Some(self.quota(self.defaults.tokens.as_ref()?, caller, now));
+        let tokens = tokens.or_else(of_all).map(|quota| quota.snapshot(now)).unwrap_or_default();
+        let shared = own.and_then(Overrides::shared_rate).cloned();
+        let of_all = || Some(self.quota(self.defaults.shared_rate.as_ref()?, caller, now));
+        let (rpm, requests_available) = match shared.or_else(of_all) {
+            Some(quota) => {
+                let Snapshot { rpm, requests_available, .. } = quota.snapshot(now);
+                (rpm, requests_available)
+            }
+            None => (self.rate(caller).map(|rate| rate.requests_per_minute()), None),
+        };
+        Snapshot { rpm, requests_available, ..tokens }
     }
 
     /// Counts a request as in flight until the permit is dropped. `None` for a caller that the config
@@ -258,6 +278,21 @@ mod tests {
         assert_eq!(limited.retry_after.as_secs(), 10);
         tokio::time::advance(limited.retry_after).await;
         assert!(limits.reserve_tokens(&client("a"), 100).is_ok());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_left_of_the_tokens_of_a_client_is_shown() {
+        let none = limits(|_| {}).snapshot(&client("a"));
+        assert_eq!(none, Snapshot::default());
+        let limits = limits(|config| {
+            config.tokens_per_minute = Some(600);
+            config.requests_per_second = Some(2);
+        });
+        let _held = limits.reserve_tokens(&client("a"), 500).unwrap();
+        let shown = limits.snapshot(&client("a"));
+        assert_eq!((shown.tpm, shown.tokens_available), (Some(600.0), Some(100.0)));
+        assert_eq!((shown.rpm, shown.requests_available), (Some(120.0), None));
+        assert_eq!(limits.snapshot(&client("b")).tokens_available, Some(600.0));
     }
 
     #[tokio::test(start_paused = true)]

@@ -105,6 +105,7 @@ pub struct Policy {
     max_body: Option<usize>,
     max_priority: Option<Priority>,
     wait_before_fallback: Option<Duration>,
+    has_stored_responses: bool,
 }
 
 impl Policy {
@@ -132,6 +133,7 @@ impl Policy {
             max_body: config.max_body,
             max_priority: config.max_priority,
             wait_before_fallback: config.wait_before_fallback,
+            has_stored_responses: config.has_stored_responses(),
         })
     }
 
@@ -147,12 +149,20 @@ impl Policy {
         // These operations run a model and can't have a guardrail.
         let is_unguarded = matches!(
             operation,
-            Operation::StartAsyncInvoke | Operation::InvokeModelWithBidirectionalStream
+            Operation::StartAsyncInvoke
+                | Operation::InvokeModelWithBidirectionalStream
+                | Operation::CreateResponse
+                | Operation::CreateMessage
         );
         if is_unguarded && self.forced_guardrail().is_some() {
             return Err(PolicyDenial::Unguarded { operation: name });
         }
         Ok(())
+    }
+
+    /// Whether upstreams may store responses for the client, and it may name those that they stored.
+    pub fn has_stored_responses(&self) -> bool {
+        self.has_stored_responses
     }
 
     /// Whether the config allows this operation by name.
@@ -307,7 +317,10 @@ mod tests {
         for operation in Operation::ALL {
             let has_no_place = matches!(
                 operation,
-                Operation::StartAsyncInvoke | Operation::InvokeModelWithBidirectionalStream
+                Operation::StartAsyncInvoke
+                    | Operation::InvokeModelWithBidirectionalStream
+                    | Operation::CreateResponse
+                    | Operation::CreateMessage
             );
             assert_eq!(policy.operation(operation).is_err(), has_no_place, "{operation:?}");
         }

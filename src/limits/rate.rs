@@ -29,6 +29,7 @@ pub struct RequestRate {
     name: &'static str,
     config: Arc<GovernorConfig<ByClient, NoOpMiddleware>>,
     clock: DefaultClock,
+    per_minute: f64,
     /// The bound on its clients, where anyone may become one.
     bound: Option<TrackingBound>,
 }
@@ -57,13 +58,21 @@ impl RequestRate {
         burst: NonZeroU32,
         bound: Option<TrackingBound>,
     ) -> RequestRate {
+        let period = period.max(Duration::from_nanos(1));
+        let per_minute = 60.0 / period.as_secs_f64();
         let config = GovernorConfigBuilder::default()
-            .period(period.max(Duration::from_nanos(1)))
+            .period(period)
             .burst_size(burst.get())
             .key_extractor(ByClient(None))
             .finish()
             .expect("there is no limiter without a burst or a period");
-        RequestRate { name, config: Arc::new(config), clock: DefaultClock::default(), bound }
+        let (config, clock) = (Arc::new(config), DefaultClock::default());
+        RequestRate { name, config, clock, per_minute, bound }
+    }
+
+    /// Requests per minute. How many of them a client has left is not known without counting one.
+    pub fn requests_per_minute(&self) -> f64 {
+        self.per_minute.round()
     }
 
     /// Puts the layer of this rate around `inner`, for a request that counts under `key`. `B` is the

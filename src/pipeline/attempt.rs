@@ -25,6 +25,7 @@ use super::fallback_wait::fallback_from;
 use super::gateway::Gateway;
 use super::headers::strip_for_upstream;
 use super::hedge::{self, Hedge};
+use super::own_answer;
 use super::passed_over;
 use super::relay::{self, ResponseBody, ResponseDeadline};
 use super::routed::RoutedRequest;
@@ -65,7 +66,8 @@ async fn answer(mut routed: RoutedRequest) -> Result<Response<ResponseBody>, Req
     let wait_budget = deadline::wait_budget(&routed, deadline);
     routed.fallback_from = fallback_from(&routed, &wait_budget);
     // The gateway has read all that it needs of the client's headers.
-    strip_for_upstream(&mut routed.head.headers, &gateway.config.upstream.forward_headers);
+    let forwarded = &gateway.config.upstream.forward_headers;
+    strip_for_upstream(&mut routed.head.headers, routed.call.operation.api(), forwarded);
     if let Some(guardrail) = routed.guardrail.take() {
         guardrail.set(&mut routed.head.headers);
     }
@@ -84,6 +86,12 @@ async fn answer(mut routed: RoutedRequest) -> Result<Response<ResponseBody>, Req
         passed_over::note_unanswered(&mut attempts.routed);
     }
     let has_own_deadline = attempts.routed.is_bidirectional();
+    let plan = match &outcome {
+        Ok(Answer::Success(_, reservation)) => {
+            Some(attempts.routed.relay_plan(reservation.target()))
+        }
+        _ => None,
+    };
     let RoutedRequest { mut context, call, body, size, .. } = attempts.routed;
     // No further attempt needs the body.
     drop(body);
@@ -91,14 +99,15 @@ async fn answer(mut routed: RoutedRequest) -> Result<Response<ResponseBody>, Req
     match outcome {
         Ok(Answer::Success(success, reservation)) => {
             let operation = call.operation;
+            let plan = plan.unwrap_or_default();
             let mut response =
-                relay::success(context, operation, *success, reservation, size, deadline);
+                relay::success(context, operation, plan, *success, reservation, size, deadline);
             if has_own_deadline {
                 response.extensions_mut().insert(ResponseDeadline(deadline));
             }
             Ok(response)
         }
-        Ok(Answer::Failure(failure, target)) => Ok(relay::failure(context, failure, target)),
+        Ok(Answer::Failure(failure, target)) => Ok(own_answer::failure(context, failure, target)),
         Err(error) => Err(RequestError { error, context }),
     }
 }
@@ -271,12 +280,12 @@ impl AttemptLoop {
 
     /// Signs and sends one request, now. The upstream signs it once it has a connection.
     async fn send(&self, target: &Arc<Target>, now: Instant) -> Reply {
-        let streams = self.routed.call.operation.is_stream();
+        let expected = self.routed.expected();
         let limit = self.first_byte_limit(target, now);
         let span = self.routed.context.start_attempt(target);
+        let origin = target.origin(self.routed.call.operation);
         let make = || upstream_request::signed(&self.routed, target, span.as_ref());
-        let reply =
-            self.gateway.upstream.send(&target.endpoint.origin, make, streams, now, limit).await;
+        let reply = self.gateway.upstream.send(origin, make, expected, now, limit).await;
         if let Some(span) = &span {
             span.record_result(attempt_result(&reply));
         }
@@ -293,7 +302,7 @@ impl AttemptLoop {
     fn hedge_after(&self, target: &Target) -> Option<Duration> {
         let config = &self.gateway.config.hedge;
         let call = &self.routed.call;
-        if !config.enabled || call.model().is_none() || call.operation.is_stream() {
+        if !config.enabled || call.model().is_none() || self.routed.expected().streams {
             return None;
         }
         let demand = self.routed.demand(target);

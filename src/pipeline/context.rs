@@ -20,7 +20,7 @@ use super::fallback_wait;
 use super::gateway::Gateway;
 use crate::auth::Peer;
 use crate::bedrock::error::plain_text;
-use crate::bedrock::{ErrorKind, Operation, ServiceTier, Usage};
+use crate::bedrock::{Dialect, ErrorKind, Operation, ServiceTier, Usage};
 use crate::config::Priority;
 use crate::limits::{
     AssumedPrice, BudgetReservation, Caller, CallerKind, ClientBudget, ConcurrencyPermit,
@@ -85,13 +85,19 @@ pub(super) struct CallerInfo {
 /// What the client asked for. Written by `parse`, `read_body` and `route`.
 #[derive(Debug, Default)]
 pub(super) struct CallInfo {
+    /// The dialect of its errors. Written by `observe`.
+    pub(super) dialect: Dialect,
     pub(super) operation: Option<Operation>,
     pub(super) requested_model: Option<String>,
     /// Method and path of a request that names no operation, within their bounds.
     unparsed: Option<Box<(String, String)>>,
     pub(super) body_bytes: u64,
+    /// Whether a request of OpenAI's or Anthropic's APIs has a guardrail. Written by `policy`.
+    pub(super) has_guardrail: bool,
     /// The pattern of the config that the requested model matches: its label in metrics.
     pub(super) pattern: Option<Arc<ModelLatency>>,
+    /// Whether it asks for a stream.
+    pub(super) streams: bool,
     /// The service tier that the request asks for.
     pub(super) tier: Option<ServiceTier>,
     /// Whether it asks for the optimized latency.
@@ -126,6 +132,8 @@ pub(super) struct Answer {
     pub(super) fallback_reason: Option<&'static str>,
     /// Whether the first choice's model or another one succeeded, for an operation on a model.
     pub(super) choice: Option<Choice>,
+    /// The beta flags that its surface does not take, with commas between them.
+    pub(super) dropped_betas: Option<Box<str>>,
     /// The target that gave the answer.
     pub(super) target: Option<Arc<Target>>,
     /// Whether the request has waited for its model while others were left out. Written by `admit`.
@@ -196,6 +204,7 @@ impl RequestContext {
                 is_best_passed_over: false,
                 fallback_reason: None,
                 choice: None,
+                dropped_betas: None,
                 target: None,
                 has_waited_for_model: false,
                 bytes: 0,
@@ -436,7 +445,7 @@ impl RequestContext {
             time: self.timing.arrived,
             request_id,
             client: self.client_name(),
-            operation: self.call.operation.map_or("-", Operation::name),
+            operation: self.call.operation,
             requested_model: self.call.requested_model.as_deref(),
             model: target.map(|target| target.model.as_str()),
             target: target.map(|target| &*target.name),
@@ -492,7 +501,7 @@ impl Drop for RequestContext {
             span_id: self.trace_context.and_then(|it| it.span_id),
             client: self.logged_name(),
             peer: self.caller.peer.address,
-            operation: self.call.operation.map_or("-", Operation::name),
+            operation: self.call.operation,
             method: self.call.unparsed.as_ref().map(|no_call| no_call.0.as_str()),
             path: self.call.unparsed.as_ref().map(|no_call| no_call.1.as_str()),
             requested_model: self.call.requested_model.as_deref(),
@@ -506,6 +515,7 @@ impl Drop for RequestContext {
             passed_over: &self.answer.passed_over,
             fallback_reason: self.answer.fallback_reason,
             choice: self.answer.choice.map(Choice::name),
+            dropped_betas: self.answer.dropped_betas.as_deref(),
             queued_ms: millis(self.timing.queued),
             first_byte_ms: self.timing.first_byte.map(millis),
             duration_ms: millis(duration),

@@ -5,7 +5,8 @@ use super::context::RequestContext;
 use super::gateway::rates;
 use super::policy;
 use crate::bedrock::body::Peek;
-use crate::bedrock::{Family, ModelId, Operation};
+use crate::bedrock::{Api, Family, ModelId, Operation};
+use crate::catalogue::Endpoint;
 use crate::routing::{Capabilities, Route, Target};
 use crate::telemetry::PassedOverReason;
 
@@ -35,13 +36,18 @@ pub(super) fn family(model: &ModelId, route: &Route) -> Family {
 
 impl Eligibility<'_> {
     /// Why the target at this position of the route can't be a candidate; `None` if it can. The
-    /// first target is not a fallback, so only the policy applies to it.
+    /// first target is not a fallback, so only what it serves and the policy apply to it.
     pub(super) fn ineligible_reason(
         &self,
         position: usize,
         target: &Target,
         capabilities: &Capabilities,
     ) -> Option<PassedOverReason> {
+        let lacks_guardrail =
+            self.context.call.has_guardrail && capabilities.service != Endpoint::Runtime;
+        if !capabilities.serves(self.operation) || lacks_guardrail {
+            return Some(PassedOverReason::Surface);
+        }
         if position > 0
             && let Some(reason) = self.unsupported_reason(target, capabilities)
         {
@@ -59,7 +65,8 @@ impl Eligibility<'_> {
         capabilities: &Capabilities,
     ) -> Option<PassedOverReason> {
         let is_requested_model = || target.is_model(self.model);
-        let same_schema = self.operation.is_converse() && !self.peek.has_model_fields
+        let same_schema = self.operation.api() != Api::Bedrock
+            || self.operation.is_converse() && !self.peek.has_model_fields
             || self.family != Family::Unknown && capabilities.family == self.family
             || is_requested_model();
         if !same_schema {

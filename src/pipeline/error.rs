@@ -12,11 +12,17 @@ use super::body::BodyError;
 use super::context::{Outcome, RequestContext};
 use super::routed::RoutedRequest;
 use super::shortage::{self, Shortage};
+use crate::api::errors;
+use crate::api::models::PageError;
+use crate::api::response_id::ResponseIdError;
 use crate::auth::AuthError;
 use crate::auth::origin::BadHost;
+use crate::bedrock::dialect::DialectError;
 use crate::bedrock::json::JsonError;
+use crate::bedrock::model_id::ModelIdError;
 use crate::bedrock::path::{ASK_CONTROL_PLANE, PathError};
-use crate::bedrock::{ErrorKind, WireError};
+use crate::bedrock::{Dialect, ErrorKind, WireError};
+use crate::catalogue::{Surface, Surfaces};
 use crate::limits::{LimitExceeded, OverBudget, PolicyDenial};
 use crate::quota::{Overloaded, QueueFull};
 use crate::routing::Excess;
@@ -87,6 +93,22 @@ pub(super) enum GatewayError {
     PolicyDenied(#[from] PolicyDenial),
     #[error(transparent)]
     OverBudget(#[from] OverBudget),
+    #[error("the request body names no model")]
+    NoModel,
+    #[error("the model id in the request body is invalid: {0}")]
+    Model(#[from] ModelIdError),
+    #[error("{}", surface_message(model, *wanted, *surfaces))]
+    NoSurface { model: String, wanted: Surface, surfaces: Surfaces },
+    #[error("{operation} takes no guardrail, so the header {header} can't be applied")]
+    GuardrailHeader { operation: &'static str, header: &'static str },
+    #[error(transparent)]
+    Page(#[from] PageError),
+    #[error(
+        "the gateway does not relay conversations, which it can't bind to the client that made them"
+    )]
+    Conversation,
+    #[error("{}", error.message(id))]
+    StoredResponse { error: ResponseIdError, id: Box<str> },
     #[error("this gateway has no route for the model {model}")]
     Unrouted { model: String },
     #[error("{operation} needs HTTP/2")]
@@ -144,6 +166,13 @@ impl GatewayError {
             | GatewayError::TooManyHeaders { .. }
             | GatewayError::BodyBroken
             | GatewayError::Json(_)
+            | GatewayError::NoModel
+            | GatewayError::Model(_)
+            | GatewayError::NoSurface { .. }
+            | GatewayError::GuardrailHeader { .. }
+            | GatewayError::Page(_)
+            | GatewayError::Conversation
+            | GatewayError::StoredResponse { .. }
             | GatewayError::Unrouted { .. }
             | GatewayError::Oversized(_)
             | GatewayError::NeedsHttp2 { .. } => Outcome::BadRequest,
@@ -175,6 +204,12 @@ impl GatewayError {
             | GatewayError::Lengths
             | GatewayError::BodyBroken
             | GatewayError::Json(_)
+            | GatewayError::NoModel
+            | GatewayError::Model(_)
+            | GatewayError::NoSurface { .. }
+            | GatewayError::GuardrailHeader { .. }
+            | GatewayError::Page(_)
+            | GatewayError::Conversation
             | GatewayError::Oversized(_)
             | GatewayError::NeedsHttp2 { .. } => ErrorKind::Validation,
             GatewayError::Unauthenticated(why) => why.kind(),
@@ -186,7 +221,9 @@ impl GatewayError {
                 ErrorKind::AccessDenied
             }
             GatewayError::Overloaded(_) => ErrorKind::ServiceUnavailable,
-            GatewayError::Unrouted { .. } => ErrorKind::ResourceNotFound,
+            GatewayError::Unrouted { .. } | GatewayError::StoredResponse { .. } => {
+                ErrorKind::ResourceNotFound
+            }
             GatewayError::TooManyHeaders { .. } => ErrorKind::HeaderTooLarge,
             GatewayError::BodyTooLarge { .. } => ErrorKind::RequestTooLarge,
             GatewayError::BodyTimeout { .. } => ErrorKind::RequestTimeout,
@@ -204,8 +241,42 @@ impl GatewayError {
         }
     }
 
-    /// The response, without what is the same on every response.
-    pub(super) fn into_response(self) -> Response<Bytes> {
+    /// The member of the request that the error is about.
+    fn param(&self) -> Option<&'static str> {
+        match self {
+            GatewayError::NoModel
+            | GatewayError::Model(_)
+            | GatewayError::NoSurface { .. }
+            | GatewayError::Unrouted { .. } => Some("model"),
+            GatewayError::Conversation => Some("conversation"),
+            GatewayError::StoredResponse { .. } => Some("previous_response_id"),
+            _ => None,
+        }
+    }
+
+    /// The error's name in a dialect.
+    fn kind_in(&self, dialect: Dialect) -> ErrorKind {
+        match self {
+            GatewayError::Unauthenticated(why) => why.kind_in(dialect),
+            _ => self.kind(),
+        }
+    }
+
+    /// The response in the client's dialect, without what is the same on every response.
+    pub(super) fn into_response(self, dialect: Dialect, request_id: &str) -> Response<Bytes> {
+        let in_dialect = (dialect != Dialect::Bedrock).then(|| DialectError {
+            param: self.param().map(str::to_owned),
+            ..DialectError::new(self.kind_in(dialect), self.to_string())
+        });
+        let mut response = self.into_native_response();
+        if let Some(error) = in_dialect {
+            let (status, body) = errors::write(dialect, &error, request_id, response.headers_mut());
+            (*response.status_mut(), *response.body_mut()) = (status, body);
+        }
+        response
+    }
+
+    fn into_native_response(self) -> Response<Bytes> {
         let mut error = WireError::new(self.kind(), self.to_string());
         if let GatewayError::Limited(LimitExceeded { retry_after, .. }) = self {
             error = error.retry_after(retry_after);
@@ -243,6 +314,17 @@ impl GatewayError {
     }
 }
 
+/// Names what the targets of a model serve instead of the API that was asked for.
+fn surface_message(model: &str, wanted: Surface, surfaces: Surfaces) -> String {
+    let (wanted, names) = (wanted.name(), surfaces.names());
+    match names.is_empty() {
+        true => format!("no target of the model {model} serves {wanted}"),
+        false => {
+            format!("no target of the model {model} serves {wanted}; what they serve is {names}")
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -264,7 +346,8 @@ mod tests {
 
     #[test]
     fn a_wrong_method_names_the_right_one() {
-        let response = GatewayError::Path(PathError::Method { allow: "POST" }).into_response();
+        let response =
+            GatewayError::Path(PathError::Method { allow: "POST" }).into_native_response();
         assert_eq!(response.status(), 405);
         assert_eq!(response.headers()[ALLOW], "POST");
     }

@@ -4,15 +4,20 @@
 //! gateway once and keeps it to its end, so that it sees one config.
 
 use std::borrow::Cow;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use arc_swap::ArcSwap;
 
 use super::buffers::BufferPool;
 use super::hedge::HedgeBudget;
 use super::offload::Offload;
+use super::responses::Places;
+use crate::api::paths::ApiPaths;
+use crate::api::response_id::ResponseIds;
 use crate::auth::{Authenticator, Issuers};
 use crate::bedrock::Date;
+use crate::bedrock::betas::BetaTable;
+use crate::catalogue::{BetaSurface, Endpoint};
 use crate::config::{self, Config};
 use crate::fleet::Fleet;
 use crate::limits::{ClientLimits, ClientRegistry, ModelPrices, Prices};
@@ -32,6 +37,12 @@ pub struct Gateway {
     pub config: Config,
     /// The routing table.
     pub router: Router,
+    /// The paths of the APIs of OpenAI and Anthropic.
+    pub api_paths: ApiPaths,
+    /// Seals and opens the ids of stored responses.
+    pub response_ids: Arc<ResponseIds>,
+    /// The places of stored responses, once one is looked up.
+    places: OnceLock<Places>,
     /// The pool of upstream connections.
     pub upstream: Upstream,
     /// The bounds of the queue.
@@ -100,6 +111,21 @@ impl Gateway {
         self.with_config(self.config.clone().on(day))
     }
 
+    /// The beta flags that a target's endpoint takes of a request to Messages. The runtime endpoint takes those
+    /// of InvokeModel.
+    pub(super) fn betas(&self, target: &Target) -> &BetaTable {
+        let surface = match target.capabilities().service {
+            Endpoint::Runtime => BetaSurface::InvokeModel,
+            Endpoint::Mantle => BetaSurface::Mantle,
+        };
+        self.config.known_models.betas(surface)
+    }
+
+    /// The places at which the targets store responses.
+    pub(super) fn places(&self) -> &Places {
+        self.places.get_or_init(|| Places::of(self))
+    }
+
     fn build(
         config: Config,
         previous: Option<&Gateway>,
@@ -124,6 +150,9 @@ impl Gateway {
         let issuers = Issuers::new(&config.issuers, &upstream, &metrics, previous_issuers);
         Ok(Arc::new(Gateway {
             router,
+            api_paths: ApiPaths::new(&config.apis),
+            response_ids: response_ids(&config, previous),
+            places: OnceLock::new(),
             upstream,
             in_flight: previous.map_or_else(
                 || InFlightLimit::new(&config.server),
@@ -168,6 +197,16 @@ impl Gateway {
             traces: logs.traces,
             fleet,
         }))
+    }
+}
+
+/// What seals the ids of stored responses: the config's key, else one of the process, which a reload keeps.
+fn response_ids(config: &Config, previous: Option<&Gateway>) -> Arc<ResponseIds> {
+    let key = |config: &Config| config.apis.responses.id_key.clone();
+    match (key(config), previous) {
+        (own, Some(previous)) if key(&previous.config) == own => Arc::clone(&previous.response_ids),
+        (Some(key), _) => Arc::new(ResponseIds::with_secret(key.expose().as_bytes())),
+        (None, _) => Arc::new(ResponseIds::random()),
     }
 }
 

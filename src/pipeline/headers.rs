@@ -7,7 +7,7 @@
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use smallvec::SmallVec;
 
-use crate::bedrock::{guardrail, is_about_caller};
+use crate::bedrock::{Api, guardrail, is_about_caller};
 
 /// Prefix of the headers that the gateway and its clients exchange.
 const OWN_PREFIX: &str = "x-sluice-";
@@ -19,9 +19,10 @@ pub(super) fn strip_for_client(headers: &mut HeaderMap) {
 
 /// Keeps the headers that may pass to any upstream, and asks for an answer without a content
 /// encoding; once for all attempts. `forwarded` are the names that the config adds.
-pub(super) fn strip_for_upstream(headers: &mut HeaderMap, forwarded: &[HeaderName]) {
+pub(super) fn strip_for_upstream(headers: &mut HeaderMap, api: Api, forwarded: &[HeaderName]) {
     let is_forwarded = |name: &str| forwarded.iter().any(|known| known.as_str() == name);
-    strip(headers, |name| !is_bedrock_header(name) && !is_forwarded(name));
+    let is_known = |name: &str| is_bedrock_header(name) || is_header_of(api, name);
+    strip(headers, |name| !is_known(name) && !is_forwarded(name));
     headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
 }
 
@@ -68,6 +69,11 @@ fn is_bedrock_header(name: &str) -> bool {
         || name.starts_with(BEDROCK_PREFIX)
 }
 
+/// Whether a request header belongs to an API.
+fn is_header_of(api: Api, name: &str) -> bool {
+    api == Api::Messages && matches!(name, "anthropic-version" | "anthropic-beta")
+}
+
 /// The headers that name a guardrail.
 #[derive(Clone, Debug)]
 pub(super) struct ForcedGuardrail {
@@ -100,7 +106,11 @@ mod tests {
     }
 
     fn stripped(mut headers: HeaderMap) -> HeaderMap {
-        strip_for_upstream(&mut headers, &[HeaderName::from_static("x-of-the-config")]);
+        strip_for_upstream(
+            &mut headers,
+            Api::Bedrock,
+            &[HeaderName::from_static("x-of-the-config")],
+        );
         assert_eq!(headers.remove(header::ACCEPT_ENCODING).unwrap(), "identity");
         headers
     }
@@ -133,6 +143,9 @@ mod tests {
             ("content-encoding", "gzip"),
             ("origin", "https://client.example"),
             ("baggage", "user=1"),
+            ("openai-project", "p"),
+            ("openai-organization", "o"),
+            ("anthropic-beta", "b"),
             ("x-of-the-config-too", "1"),
             ("x-amzn-bedrock", "1"),
         ]);

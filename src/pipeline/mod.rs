@@ -8,7 +8,10 @@
 //!  parse          method and raw path -> operation and requested model
 //!  policy         checks operation, model and guardrail against the client's policy
 //!  read_body      the body, within its bounds; completes the authentication
-//!  limit, policy  once more, for what only the body shows
+//!  limit          once more, for a client that only the body shows
+//!  resolve_model  finds the requested model where the body names it
+//!  policy         once more, for what only the body shows
+//!  list_models    answers a request for the list of models
 //!  route          requested model -> the candidates, targets that can serve this request
 //!  attempt        admits to a target, signs, sends and decides; repeats until there is an answer
 //!  relay          relays the answer's bytes as they arrive; counts and settles when they end
@@ -31,19 +34,26 @@ mod denial;
 pub(crate) mod drain;
 mod eligibility;
 mod error;
+mod event_tap;
 mod fallback_wait;
 mod gateway;
 mod headers;
 mod hedge;
 mod inbound;
 mod limit;
+mod list_models;
 mod observe;
 mod offload;
+mod own_answer;
+mod own_headers;
 mod parse;
 mod passed_over;
 mod policy;
 mod read_body;
 mod relay;
+mod resolve_model;
+mod responses;
+mod rewritten_body;
 mod route;
 mod routed;
 mod shed;
@@ -97,7 +107,9 @@ where
         // The limits of clients that are known only after the body was read.
         .layer(limit::RateLimitLayer)
         .layer(step(limit::ConcurrencyLimit))
+        .layer(step(resolve_model::ResolveModel))
         .layer(step(policy::CheckBody))
+        .layer(list_models::ListModelsLayer)
         .layer(step(route::RouteStep))
         .service(attempt::Attempts)
 }

@@ -10,7 +10,6 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use http::Response;
-use http::header::{AUTHORIZATION, Entry};
 use pin_project_lite::pin_project;
 use tower::{Layer, Service};
 use uuid::Uuid;
@@ -19,8 +18,11 @@ use super::context::RequestContext;
 use super::error::RequestError;
 use super::gateway::SharedGateway;
 use super::inbound::InboundRequest;
-use super::relay::{self, ResponseBody};
+use super::own_answer;
+use super::relay::ResponseBody;
 use super::stage::ObservedRequest;
+use crate::auth::hide_keys;
+use crate::bedrock::Dialect;
 
 pub(super) fn layer(shared_gateway: &Arc<SharedGateway>) -> ObserveLayer {
     ObserveLayer { shared_gateway: Arc::clone(shared_gateway) }
@@ -59,20 +61,19 @@ where
     }
 
     fn call(&mut self, mut inbound: InboundRequest<B>) -> Self::Future {
-        // The value may be a bearer key; `Debug` of a sensitive header does not show it.
-        if let Entry::Occupied(mut values) = inbound.head.headers.entry(AUTHORIZATION) {
-            values.iter_mut().for_each(|value| value.set_sensitive(true));
-        }
+        hide_keys(&mut inbound.head.headers);
         // The request keeps this gateway, and so one config, to its end.
         let mut context =
             Box::new(RequestContext::new(self.shared_gateway.load_full(), inbound.peer.clone()));
         context.join_trace(&inbound.head);
-        let request_id = context.request_id;
+        // Before all steps that may refuse the request.
+        context.call.dialect = context.gateway().api_paths.dialect(&inbound.head);
+        let (request_id, dialect) = (context.request_id, context.call.dialect);
         // The first steps run in the call itself.
         let call = AssertUnwindSafe(|| self.inner.call(ObservedRequest { inbound, context }));
         match catch_unwind(call) {
-            Ok(inner) => ResponseFuture::Running { inner, request_id },
-            Err(_) => ResponseFuture::Panicked { request_id },
+            Ok(inner) => ResponseFuture::Running { inner, request_id, dialect },
+            Err(_) => ResponseFuture::Panicked { request_id, dialect },
         }
     }
 }
@@ -81,8 +82,8 @@ pin_project! {
     /// The future of [`Observe`].
     #[project = Projected]
     pub(super) enum ResponseFuture<F> {
-        Running { #[pin] inner: F, request_id: Uuid },
-        Panicked { request_id: Uuid },
+        Running { #[pin] inner: F, request_id: Uuid, dialect: Dialect },
+        Panicked { request_id: Uuid, dialect: Dialect },
     }
 }
 
@@ -93,19 +94,19 @@ where
     type Output = Result<Response<ResponseBody>, Infallible>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let (inner, request_id) = match self.project() {
-            Projected::Running { inner, request_id } => (inner, *request_id),
-            Projected::Panicked { request_id } => {
-                return Poll::Ready(Ok(relay::panicked(*request_id)));
+        let (inner, request_id, dialect) = match self.project() {
+            Projected::Running { inner, request_id, dialect } => (inner, *request_id, *dialect),
+            Projected::Panicked { request_id, dialect } => {
+                return Poll::Ready(Ok(own_answer::panicked(*request_id, *dialect)));
             }
         };
         // A future that panicked is never polled again.
         Poll::Ready(Ok(match catch_unwind(AssertUnwindSafe(|| inner.poll(cx))) {
             Ok(polled) => match ready!(polled) {
                 Ok(response) => response,
-                Err(error) => relay::request_error(error),
+                Err(error) => own_answer::request_error(error),
             },
-            Err(_) => relay::panicked(request_id),
+            Err(_) => own_answer::panicked(request_id, dialect),
         }))
     }
 }

@@ -8,6 +8,7 @@ use http_body::Body;
 use super::error::{GatewayError, RequestError};
 use super::stage::{AuthenticatedRequest, ObservedRequest, ParsedRequest};
 use super::step::Step;
+use crate::api::paths::ApiPaths;
 use crate::auth::origin;
 use crate::bedrock::Operation;
 use crate::bedrock::path::{self, Call};
@@ -43,7 +44,8 @@ where
 fn call<B>(observed: &mut ObservedRequest<B>) -> Result<Call, GatewayError> {
     let ObservedRequest { inbound, context } = observed;
     let gateway = context.gateway();
-    let call = parse(&inbound.head, gateway.config.server.max_headers)?;
+    check_message(&inbound.head, gateway.config.server.max_headers)?;
+    let call = parse(&inbound.head, &gateway.api_paths)?;
     if call.operation.is_control_plane() && !gateway.router.has_control_plane() {
         return Err(GatewayError::ControlPlane { operation: call.operation.name() });
     }
@@ -52,9 +54,11 @@ fn call<B>(observed: &mut ObservedRequest<B>) -> Result<Call, GatewayError> {
     Ok(call)
 }
 
-fn parse(head: &request::Parts, max_headers: usize) -> Result<Call, GatewayError> {
-    check_message(head, max_headers)?;
-    let call = path::parse(&head.method, head.uri.path())?;
+fn parse(head: &request::Parts, api_paths: &ApiPaths) -> Result<Call, GatewayError> {
+    let call = match api_paths.parse(head) {
+        Some(call) => call?,
+        None => path::parse(&head.method, head.uri.path())?,
+    };
     let is_bidirectional = call.operation == Operation::InvokeModelWithBidirectionalStream;
     if is_bidirectional && head.version != Version::HTTP_2 {
         return Err(GatewayError::NeedsHttp2 { operation: call.operation.name() });

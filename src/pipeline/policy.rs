@@ -66,12 +66,14 @@ impl Step<BufferedRequest> for CheckBody {
 
 fn authorize(request: &mut BufferedRequest) -> Result<Option<ForcedGuardrail>, GatewayError> {
     let BufferedRequest { head, context, call, body, hash, was_pending, .. } = request;
-    if *was_pending {
+    // Of some APIs only the body shows the model.
+    if *was_pending || call.operation.has_model_in_body() {
         if let Some(limit) = max_body(context, head).filter(|limit| body.len() > *limit) {
             return Err(PolicyDenial::Body { limit }.into());
         }
         check_head(context, call, head)?;
     }
+    context.call.has_guardrail = has_guardrail(context, call.operation, &head.headers)?;
     if let Some(changed) = check_body(context, call.operation, body)? {
         (*body, *hash) = (changed, None);
     }
@@ -113,6 +115,26 @@ fn check_head(
         | Resource::InBody
         | Resource::None => Ok(()),
     }
+}
+
+/// Whether a request of OpenAI's or Anthropic's APIs has a guardrail, by its headers or by its client's policy.
+/// Only the runtime endpoint has guardrails, and only for Chat Completions: a header that would have no effect
+/// is refused.
+fn has_guardrail(
+    context: &RequestContext,
+    operation: Operation,
+    headers: &HeaderMap,
+) -> Result<bool, GatewayError> {
+    if !operation.has_model_in_body() || operation.counts_tokens() {
+        return Ok(false);
+    }
+    let is_named = headers.contains_key(guardrail::IDENTIFIER);
+    if is_named && operation != Operation::CreateChatCompletion {
+        let (operation, header) = (operation.name(), guardrail::IDENTIFIER);
+        return Err(GatewayError::GuardrailHeader { operation, header });
+    }
+    let forced = context.policy().and_then(|policy| policy.forced_guardrail());
+    Ok(is_named || forced.is_some())
 }
 
 /// Checks what the body names. Returns the changed body if the policy adds its guardrail to it.
@@ -195,8 +217,12 @@ fn forced_guardrail(
     context: &RequestContext,
     operation: Operation,
 ) -> Result<Option<ForcedGuardrail>, PolicyDenial> {
-    let is_named_in_headers =
-        matches!(operation, Operation::InvokeModel | Operation::InvokeModelWithResponseStream);
+    let is_named_in_headers = matches!(
+        operation,
+        Operation::InvokeModel
+            | Operation::InvokeModelWithResponseStream
+            | Operation::CreateChatCompletion
+    );
     let forced = context.policy().and_then(|policy| policy.forced_guardrail());
     let Some(forced) = forced.filter(|_| is_named_in_headers) else { return Ok(None) };
     let value = |text: &str| {

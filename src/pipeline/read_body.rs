@@ -104,6 +104,7 @@ where
             call,
             body: Bytes::new(),
             hash: None,
+            peek: None,
             events: Some(StreamingBody::new(source, chain)),
             was_pending: false,
         });
@@ -138,5 +139,14 @@ where
         return Err(RequestError { error, context });
     }
     let was_pending = matches!(pending, PendingAuth::Signature(_));
-    Ok(BufferedRequest { head, context, call, body: bytes, hash, events: None, was_pending })
+    Ok(BufferedRequest {
+        head,
+        context,
+        call,
+        body: bytes,
+        hash,
+        peek: None,
+        events: None,
+        was_pending,
+    })
 }

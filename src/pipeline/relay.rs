@@ -9,41 +9,29 @@
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{
-    CONTENT_LENGTH, CONTENT_TYPE, Entry, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER,
-};
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderValue};
 use http::{Response, StatusCode};
 use http_body::{Body, Frame, SizeHint};
 use tokio::time::Instant;
-use uuid::Uuid;
 
-use super::context::{Outcome, PANICKED, RequestContext, millis};
-use super::error::{GatewayError, RequestError, discourage_retry};
-use super::headers::{strip_for_client, value};
-use super::shortage::DEFAULT_RETRY_AFTER;
-use super::usage_tap::UsageTap;
-use crate::bedrock::error::set_retry_after;
-use crate::bedrock::{ErrorKind, Operation, ServiceTier, Usage, WireError, event_stream};
+use super::context::{Outcome, RequestContext};
+use super::headers::strip_for_client;
+use super::own_headers::add_own_headers;
+use super::responses::IdSealer;
+use super::rewritten_body::Change;
+use super::usage_tap::{TapError, UsageTap};
+use crate::api::errors;
+use crate::bedrock::dialect::DialectError;
+use crate::bedrock::{Api, ErrorKind, Operation, ServiceTier, Usage, event_stream};
 use crate::catalogue::Mode;
-use crate::limits::{OverBudget, usd};
-use crate::routing::cooldown::State;
-use crate::routing::{ActiveReservation, OutageCause, OutageReason, RequestSize, Target};
+use crate::limits::OverBudget;
+use crate::routing::{ActiveReservation, OutageCause, OutageReason, RequestSize};
 use crate::system::time::{Sleep, sleep_until};
-use crate::upstream::{self, Failure, FailureClass, Success, TimeLimit};
-
-const MODEL: HeaderName = HeaderName::from_static("x-sluice-model");
-const REGION: HeaderName = HeaderName::from_static("x-sluice-region");
-const ATTEMPTS: HeaderName = HeaderName::from_static("x-sluice-attempts");
-const FALLBACK_REASON: HeaderName = HeaderName::from_static("x-sluice-fallback-reason");
-const QUEUED: HeaderName = HeaderName::from_static("x-sluice-queued-ms");
-const REQUEST_ID: HeaderName = HeaderName::from_static("x-sluice-request-id");
-const BUDGET: HeaderName = HeaderName::from_static("x-sluice-budget-remaining-usd");
-const AMZN_REQUEST_ID: HeaderName = HeaderName::from_static("x-amzn-requestid");
+use crate::upstream::{self, Success};
 
 /// The body of an answer; `B` is the upstream's.
 #[derive(Debug)]
@@ -86,10 +74,28 @@ pub enum RelayError {
     Panic,
 }
 
+/// How the body of a success is relayed.
+#[derive(Debug, Default)]
+pub(super) struct RelayPlan {
+    /// The API whose form it has.
+    pub(super) api: Api,
+    /// Whether it is a stream.
+    pub(super) streams: bool,
+    /// How a JSON answer is changed.
+    pub(super) change: Option<Change>,
+    /// Whether the chunk of a stream that has only the usage is left out.
+    pub(super) hides_usage: bool,
+    /// What seals the ids of stored responses.
+    pub(super) ids: Option<IdSealer>,
+    /// The beta flags that were left out, with commas between them.
+    pub(super) dropped_betas: Option<Box<str>>,
+}
+
 /// The answer that relays a success of `target`.
 pub(super) fn success<B>(
     mut context: Box<RequestContext>,
     operation: Operation,
+    plan: RelayPlan,
     success: Success<B>,
     reservation: ActiveReservation,
     size: RequestSize,
@@ -97,12 +103,18 @@ pub(super) fn success<B>(
 ) -> Response<ResponseBody<B>> {
     let Success { status, headers: mut head, buffered, body, is_close_delimited } = success;
     let idle = reservation.target().endpoint.idle_timeout;
-    context.answer.target = Some(Arc::clone(reservation.target()));
+    context.answer.target = Some(reservation.target().clone());
     context.record_response_head(status, None);
     context.record_tokens(reservation.input(), 0);
     let upstream_idle_since =
         context.timing.started + context.timing.first_byte.unwrap_or_default();
-    let usage_tap = if operation.is_stream() {
+    let RelayPlan { api, streams, change, hides_usage, ids, dropped_betas } = plan;
+    context.answer.dropped_betas = dropped_betas;
+    let usage_tap = if streams && api != Api::Bedrock {
+        UsageTap::events(api, hides_usage, ids)
+    } else if let Some(change) = change.or(ids.map(Change::SealIds)) {
+        UsageTap::rewritten(api, change)
+    } else if operation.is_stream() {
         if context.consumption.bound.is_some() {
             UsageTap::stream_with_initial_usage()
         } else {
@@ -112,15 +124,22 @@ pub(super) fn success<B>(
         // Embeddings and images are large and report no cache tokens.
         let known = reservation.target().model_info.as_ref();
         let is_chat = known.and_then(|facts| facts.mode).is_none_or(|mode| mode == Mode::Chat);
-        UsageTap::unary(Usage::from_headers(&head), is_chat || is_close_delimited)
+        UsageTap::unary(api, Usage::from_headers(&head), is_chat || is_close_delimited)
     };
     context.consumption.served_tier = ServiceTier::in_headers(&head);
     strip_for_client(&mut head);
     add_own_headers(&mut head, &context);
-    let check_completeness = is_close_delimited && (operation.is_stream() || is_json(&head));
+    if usage_tap.changes_length() {
+        head.remove(CONTENT_LENGTH);
+    }
+    // A stream of events that lacks the one that ends it has failed, however its body ends.
+    let is_of_events = streams && api != Api::Bedrock;
+    let check_completeness =
+        is_of_events || is_close_delimited && (operation.is_stream() || is_json(&head));
     // For all other operations the maximum cost is reserved before the attempt.
     let is_metered = operation == Operation::InvokeModelWithBidirectionalStream;
     let relay = Relay {
+        api,
         body,
         buffered: buffered.into_iter(),
         usage_tap,
@@ -138,117 +157,19 @@ pub(super) fn success<B>(
         is_over: false,
         pending_error: None,
     };
-    respond(status, head, Inner::Relayed(Box::pin(relay)))
+    respond(status, head, ResponseBody(Inner::Relayed(Box::pin(relay))))
 }
 
-/// The answer that relays a failure as it came.
-pub(super) fn failure(
-    mut context: Box<RequestContext>,
-    failure: Failure,
-    target: Arc<Target>,
-) -> Response<ResponseBody> {
-    context.record_response_head(failure.status, failure.reported.name.as_deref());
-    if let Some(message) = failure.message() {
-        context.set_client_message(message);
-    }
-    context.set_outcome(match failure.time_limit {
-        Some(TimeLimit::Connect) => Outcome::ConnectTimeout,
-        Some(TimeLimit::FirstByte) => Outcome::FirstByteTimeout,
-        None if failure.class.is_client_error() => Outcome::ClientError,
-        None if failure.class == FailureClass::ResourceExhausted => Outcome::ResourceExhausted,
-        None => Outcome::UpstreamError,
-    });
-    let mut head = failure.headers;
-    strip_for_client(&mut head);
-    head.remove(CONTENT_LENGTH);
-    if failure.time_limit == Some(TimeLimit::FirstByte) && !head.contains_key(RETRY_AFTER) {
-        set_retry_after(&mut head, DEFAULT_RETRY_AFTER);
-    }
-    let now = Instant::now();
-    let due = match target.state(now) {
-        State::Cooling(until) => until.saturating_duration_since(now),
-        _ => DEFAULT_RETRY_AFTER,
-    };
-    if failure.from_upstream {
-        context.answer.target = Some(target);
-    }
-    buffered_response(failure.status, head, failure.body, due, context)
-}
-
-/// The answer to a request that the gateway itself ends.
-pub(super) fn request_error(failed: RequestError) -> Response<ResponseBody> {
-    let RequestError { error, mut context } = failed;
-    context.record_response_head(error.kind().status(), Some(error.kind().name()));
-    context.set_client_message(&error.to_string());
-    context.set_outcome(error.outcome());
-    match &error {
-        GatewayError::Limited(limited) => context.caller.limited_by = Some(limited.limit),
-        GatewayError::OverBudget(over @ OverBudget::Held(_)) => {
-            context.caller.limited_by = Some(over.policy());
-        }
-        GatewayError::OverBudget(over) => context.caller.denied_by = Some(over.policy()),
-        GatewayError::PolicyDenied(denied) => context.caller.denied_by = Some(denied.policy()),
-        _ => {}
-    }
-    let (head, body) = error.into_response().into_parts();
-    buffered_response(head.status, head.headers, body, DEFAULT_RETRY_AFTER, context)
-}
-
-/// The answer to a request that caused a panic. Unwinding has already dropped its record.
-pub(super) fn panicked(request_id: Uuid) -> Response<ResponseBody> {
-    let error = WireError::new(ErrorKind::InternalServer, PANICKED);
-    let (mut head, bytes) = error.into_response().into_parts();
-    let request_id = value(&request_id.to_string());
-    head.headers.insert(AMZN_REQUEST_ID, request_id.clone());
-    head.headers.insert(REQUEST_ID, request_id);
-    respond(head.status, head.headers, Inner::Buffered { bytes, _context: None })
-}
-
-/// An answer that is not relayed. A 503 gets a `retry-after` of `due`, unless it has one.
-fn buffered_response(
+/// An answer of these parts.
+pub(super) fn respond<B>(
     status: StatusCode,
-    mut head: HeaderMap,
-    bytes: Bytes,
-    due: Duration,
-    mut context: Box<RequestContext>,
-) -> Response<ResponseBody> {
-    if status == StatusCode::SERVICE_UNAVAILABLE && !head.contains_key(RETRY_AFTER) {
-        set_retry_after(&mut head, due);
-    }
-    context.answer.bytes = bytes.len() as u64;
-    discourage_retry(&mut head, status, context.timing.started.elapsed());
-    add_own_headers(&mut head, &context);
-    respond(status, head, Inner::Buffered { bytes, _context: Some(context) })
-}
-
-fn respond<B>(status: StatusCode, head: HeaderMap, body: Inner<B>) -> Response<ResponseBody<B>> {
-    let mut response = Response::new(ResponseBody(body));
+    head: HeaderMap,
+    body: ResponseBody<B>,
+) -> Response<ResponseBody<B>> {
+    let mut response = Response::new(body);
     *response.status_mut() = status;
     *response.headers_mut() = head;
     response
-}
-
-fn add_own_headers(head: &mut HeaderMap, context: &RequestContext) {
-    let mut text = Uuid::encode_buffer();
-    let request_id = value(context.request_id.hyphenated().encode_lower(&mut text));
-    if let Entry::Vacant(place) = head.entry(AMZN_REQUEST_ID) {
-        place.insert(request_id.clone());
-    }
-    head.insert(REQUEST_ID, request_id);
-    head.insert(ATTEMPTS, count(context.answer.attempts.len() as u64));
-    head.insert(QUEUED, count(millis(context.timing.queued)));
-    if let Some(left) = context.account().and_then(|account| account.little_left()) {
-        head.insert(BUDGET, value(&usd(left).to_string()));
-    }
-    if let Some(target) = &context.answer.target {
-        if context.call.requested_model.is_some() {
-            head.insert(MODEL, target.model_header.clone());
-        }
-        head.insert(REGION, target.endpoint.region_header.clone());
-        if let Some(reason) = context.answer.fallback_reason {
-            head.insert(FALLBACK_REASON, HeaderValue::from_static(reason));
-        }
-    }
 }
 
 fn is_json(head: &HeaderMap) -> bool {
@@ -257,19 +178,12 @@ fn is_json(head: &HeaderMap) -> bool {
     value.get(..JSON.len()).is_some_and(|start| start.eq_ignore_ascii_case(JSON))
 }
 
-/// A number as a header value; the usual ones without an allocation.
-fn count(number: u64) -> HeaderValue {
-    match number {
-        0 => HeaderValue::from_static("0"),
-        1 => HeaderValue::from_static("1"),
-        _ => number.into(),
-    }
-}
-
 pin_project_lite::pin_project! {
     /// A body under way.
     #[derive(Debug)]
     struct Relay<B> {
+        // The API whose form the stream's error events have.
+        api: Api,
         #[pin]
         body: B,
         // What was read to classify the first frame; relayed first.
@@ -318,7 +232,10 @@ impl<B: Body<Data = Bytes>> Relay<B> {
                 return Poll::Ready(this.pending_error.take().map(Err));
             }
             if let Some(chunk) = this.buffered.next() {
-                return Poll::Ready(Some(Ok(self.pass(chunk))));
+                match self.as_mut().pass(chunk) {
+                    Ok(passed) if passed.is_empty() => continue,
+                    passed => return Poll::Ready(Some(passed)),
+                }
             }
             if let Some(over) = this.over_budget.filter(|_| !this.usage_tap.is_within_frame()) {
                 return Poll::Ready(Some(self.budget_exceeded(over)));
@@ -328,18 +245,26 @@ impl<B: Body<Data = Bytes>> Relay<B> {
                     *this.is_timer_armed = false;
                     // Bedrock sends no trailers; drop any.
                     let Ok(chunk) = frame.into_data() else { continue };
-                    return Poll::Ready(Some(Ok(self.pass(chunk))));
+                    match self.as_mut().pass(chunk) {
+                        // Nothing of it can be passed on yet.
+                        Ok(passed) if passed.is_empty() => continue,
+                        passed => return Poll::Ready(Some(passed)),
+                    }
                 }
-                Poll::Ready(Some(Err(_))) => return self.fail_broken(cx),
+                // After the event that ends a stream nothing is missing.
+                Poll::Ready(Some(Err(_))) if !this.usage_tap.has_ended() => {
+                    return self.fail_broken(cx);
+                }
                 Poll::Ready(None)
                     if this.usage_tap.is_within_frame()
                         || *this.check_completeness && this.usage_tap.is_incomplete() =>
                 {
                     return self.fail_broken(cx);
                 }
-                Poll::Ready(None) => {
-                    self.finish();
-                    return Poll::Ready(None);
+                Poll::Ready(None | Some(Err(_))) => {
+                    let rest = self.as_mut().finish();
+                    let is_empty = rest.as_ref().is_ok_and(Bytes::is_empty);
+                    return Poll::Ready((!is_empty).then_some(rest));
                 }
                 Poll::Pending => {}
             }
@@ -361,9 +286,13 @@ impl<B: Body<Data = Bytes>> Relay<B> {
         }
     }
 
-    fn pass(mut self: Pin<&mut Self>, chunk: Bytes) -> Bytes {
+    /// Reads a chunk and returns what is passed on.
+    fn pass(mut self: Pin<&mut Self>, chunk: Bytes) -> Result<Bytes, RelayError> {
         let this = self.as_mut().project();
-        this.usage_tap.pass(&chunk);
+        let passed = match this.usage_tap.pass(chunk) {
+            Ok(passed) => passed,
+            Err(error) => return self.unusable(error),
+        };
         // If the client leaves, the request costs what was relayed.
         if let (Some(reservation), Some(output)) =
             (this.reservation.as_mut(), this.usage_tap.tokens())
@@ -375,18 +304,26 @@ impl<B: Body<Data = Bytes>> Relay<B> {
                 *this.over_budget = this.context.charge_so_far(this.usage_tap.usage()).err();
             }
         }
-        this.context.answer.bytes += chunk.len() as u64;
+        this.context.answer.bytes += passed.len() as u64;
         // A body of known length is not polled again after its last byte.
         if this.buffered.len() == 0
             && this.body.is_end_stream()
             && !this.usage_tap.is_within_frame()
+            && !this.usage_tap.changes_length()
         {
-            self.finish();
+            // Of what is not changed nothing is held back.
+            self.finish()?;
         }
-        chunk
+        Ok(passed)
     }
 
-    fn finish(self: Pin<&mut Self>) {
+    /// Ends a body that is complete, and returns what of it was held back.
+    fn finish(mut self: Pin<&mut Self>) -> Result<Bytes, RelayError> {
+        let rest = match self.as_mut().project().usage_tap.finish() {
+            Ok(rest) => rest,
+            Err(error) => return self.unusable(error),
+        };
+        self.as_mut().project().context.answer.bytes += rest.len() as u64;
         // A bidirectional stream, which is metered, ends when its client ends it.
         let outcome = if self.usage_tap.saw_exception() {
             Outcome::StreamException
@@ -396,6 +333,15 @@ impl<B: Body<Data = Bytes>> Relay<B> {
             Outcome::Success
         };
         self.end(outcome);
+        Ok(rest)
+    }
+
+    /// Ends a body that can't be relayed any further.
+    fn unusable(mut self: Pin<&mut Self>, error: TapError) -> Result<Bytes, RelayError> {
+        let message = error.to_string();
+        self.as_mut().project().context.set_client_message(&message);
+        let frame = self.error_frame(ErrorKind::ServiceUnavailable, &message);
+        self.end_with_frame(frame, RelayError::Broken, Outcome::StreamBroken)
     }
 
     /// Ends a body that ended early: with an exception frame, where the client can take one. Else
@@ -436,8 +382,13 @@ impl<B: Body<Data = Bytes>> Relay<B> {
         self.as_mut().project().context.caller.denied_by = Some(over.policy());
         let message = over.to_string();
         self.as_mut().project().context.set_client_message(&message);
-        let payload = serde_json::json!({ "message": message });
-        let frame = event_stream::exception("validationException", payload.to_string());
+        let frame = match self.api {
+            Api::Bedrock => {
+                let payload = serde_json::json!({ "message": message });
+                event_stream::exception("validationException", payload.to_string())
+            }
+            _ => self.error_frame(ErrorKind::AccessDenied, &message),
+        };
         self.end_with_frame(frame, RelayError::OverBudget, Outcome::ClientDenied)
     }
 
@@ -459,11 +410,13 @@ impl<B: Body<Data = Bytes>> Relay<B> {
 
     /// Whether the client can take a frame of the gateway's own.
     fn accepts_frame(&self) -> bool {
-        self.usage_tap.accepts_frame() && self.body.size_hint().exact().is_none()
+        let has_length =
+            self.body.size_hint().exact().is_some() && !self.usage_tap.changes_length();
+        self.usage_tap.accepts_frame() && !has_length
     }
 
     /// The frame that ends a body with this error, whose message is noted.
-    fn exception(self: Pin<&mut Self>, error: RelayError) -> Bytes {
+    fn exception(mut self: Pin<&mut Self>, error: RelayError) -> Bytes {
         let limit = match error {
             RelayError::Idle => self.idle,
             _ => self.deadline.saturating_duration_since(self.context.timing.started),
@@ -474,11 +427,20 @@ impl<B: Body<Data = Bytes>> Relay<B> {
             RelayError::Broken => error.to_string(),
             _ => format!("the request was not answered within {limit}"),
         };
-        self.project().context.set_client_message(&message);
+        self.as_mut().project().context.set_client_message(&message);
         let kind = match error {
             RelayError::Broken => ErrorKind::ServiceUnavailable,
             _ => ErrorKind::ModelTimeout,
         };
+        self.error_frame(kind, &message)
+    }
+
+    /// A frame or an event with an error, in the form of the stream.
+    fn error_frame(&self, kind: ErrorKind, message: &str) -> Bytes {
+        if self.api != Api::Bedrock {
+            let error = DialectError::new(kind, message);
+            return errors::stream_event(self.api, &error, &self.context.request_id.to_string());
+        }
         let payload = serde_json::json!({
             "message": message,
             "originalStatusCode": kind.status().as_u16(),
@@ -524,6 +486,11 @@ impl<B> Relay<B> {
 }
 
 impl<B> ResponseBody<B> {
+    /// A body in memory. The record, if there is one, ends with it.
+    pub(super) fn buffered(bytes: Bytes, context: Option<Box<RequestContext>>) -> ResponseBody<B> {
+        ResponseBody(Inner::Buffered { bytes, _context: context })
+    }
+
     /// Whether it may break off before its end.
     pub fn may_still_fail(&self) -> bool {
         matches!(&self.0, Inner::Relayed(relay) if !relay.is_over)
@@ -564,7 +531,11 @@ impl<B: Body<Data = Bytes>> Body for ResponseBody<B> {
     fn size_hint(&self) -> SizeHint {
         match &self.0 {
             Inner::Buffered { bytes, .. } => SizeHint::with_exact(bytes.len() as u64),
-            Inner::Relayed(relay) if relay.buffered.len() == 0 => relay.body.size_hint(),
+            Inner::Relayed(relay)
+                if relay.buffered.len() == 0 && !relay.usage_tap.changes_length() =>
+            {
+                relay.body.size_hint()
+            }
             Inner::Relayed(_) => SizeHint::default(),
         }
     }

@@ -12,6 +12,7 @@ use super::error::{GatewayError, RequestError};
 use super::gateway::rates;
 use super::inbound::InternalRequest;
 use super::passed_over;
+use super::responses::ResponsesCall;
 use super::routed::{CandidateState, RoutedRequest};
 use super::stage::{AuthorizedRequest, BufferedRequest};
 use super::step::Step;
@@ -19,12 +20,14 @@ use crate::bedrock::body::{self, Peek};
 use crate::bedrock::extent::{self, Extent};
 use crate::bedrock::path::Resource;
 use crate::bedrock::{Features, ModelId, Operation, ServiceTier};
+use crate::catalogue::{Surface, Surfaces};
 use crate::limits::{PolicyDenial, Prices};
 use crate::routing::{self, Bound, RequestSize, Target, balance};
 use crate::telemetry::ModelLatency;
 
 /// What routing decides about a request.
 struct RoutingDecision {
+    responses: Option<Box<ResponsesCall>>,
     peek: Peek,
     size: RequestSize,
     candidates: SmallVec<[CandidateState; 4]>,
@@ -43,7 +46,7 @@ impl Step<AuthorizedRequest> for RouteStep {
             Ok(decision) => decision,
             Err(error) => return Err(RequestError { error, context: buffered.context }),
         };
-        let RoutingDecision { peek, size, candidates, route } = decision;
+        let RoutingDecision { responses, peek, size, candidates, route } = decision;
         let BufferedRequest { head, context, call, body, hash, events, .. } = buffered;
         let hash = hash.map_or_else(OnceLock::new, OnceLock::from);
         Ok(RoutedRequest {
@@ -60,17 +63,30 @@ impl Step<AuthorizedRequest> for RouteStep {
             route,
             fallback_from: None,
             may_await_grant: true,
+            responses,
         })
     }
 }
 
 fn choose_route(request: &mut BufferedRequest) -> Result<RoutingDecision, GatewayError> {
-    let BufferedRequest { head, context, call, body, .. } = request;
+    let BufferedRequest { head, context, call, body, peek, .. } = request;
     let operation = call.operation;
     match &call.resource {
         Resource::Model(model) => {
             let chosen = head.extensions.get::<InternalRequest>().map(|it| Arc::clone(&it.route));
-            route(context, operation, model, &head.headers, body, chosen)
+            route(
+                context,
+                operation,
+                model,
+                &head.headers,
+                Body { bytes: body, peek: peek.take() },
+                chosen,
+            )
+        }
+        Resource::Response(id) => {
+            let (responses, route) = ResponsesCall::on_stored(context, id)?;
+            let responses = Some(Box::new(responses));
+            Ok(RoutingDecision { responses, ..without_model(&route) })
         }
         _ if operation.is_control_plane() => {
             let gateway = context.gateway();
@@ -88,6 +104,7 @@ fn choose_route(request: &mut BufferedRequest) -> Result<RoutingDecision, Gatewa
 
 fn without_model(route: &Arc<routing::Route>) -> RoutingDecision {
     RoutingDecision {
+        responses: None,
         peek: Peek::default(),
         size: RequestSize::default(),
         candidates: (0..route.targets.len()).map(CandidateState::new).collect(),
@@ -95,12 +112,18 @@ fn without_model(route: &Arc<routing::Route>) -> RoutingDecision {
     }
 }
 
+/// A request body, with what was read of it if it was read before.
+struct Body<'a> {
+    bytes: &'a [u8],
+    peek: Option<Peek>,
+}
+
 fn route(
     context: &mut RequestContext,
     operation: Operation,
     model: &ModelId,
     headers: &HeaderMap,
-    body: &[u8],
+    body: Body<'_>,
     chosen: Option<Arc<routing::Route>>,
 ) -> Result<RoutingDecision, GatewayError> {
     let gateway = Arc::clone(context.gateway());
@@ -110,11 +133,22 @@ fn route(
         Some(route) => (Some(Arc::new(ModelLatency::new(model.as_str()))), route),
         None => gateway.router.find(&gateway.config, model).ok_or_else(unrouted)?,
     };
+    let mut route = route;
+    let mut responses = None;
+    if operation == Operation::CreateResponse
+        && let Some(peek) = &body.peek
+    {
+        let (call, stored_at) = ResponsesCall::create(context, &peek.parameters, &route)?;
+        responses = Some(Box::new(call));
+        // A response is continued where it is.
+        route = stored_at.unwrap_or(route);
+    }
     let is_routed = pattern.is_some();
     context.call.pattern = pattern;
     let family = eligibility::family(model, &route);
     let is_bidirectional = operation == Operation::InvokeModelWithBidirectionalStream;
-    let peek = body::peek(operation, family, body).or_else(|error| {
+    let Body { bytes: body, peek } = body;
+    let peek = peek.map_or_else(|| body::peek(operation, family, body), Ok).or_else(|error| {
         // Bedrock validates the body of an unrouted model. The events of a bidirectional stream have
         // not arrived yet.
         if is_routed && !is_bidirectional { Err(error) } else { Ok(Peek::unread()) }
@@ -124,6 +158,7 @@ fn route(
     extent_of_headers(headers, &mut extent);
     context.call.tier = extent.tier;
     context.call.is_latency_optimized = extent.is_latency_optimized;
+    context.call.streams = operation.is_stream() || peek.parameters.stream;
     let size = RequestSize {
         body_bytes: body.len(),
         thinking: peek.thinking_budget,
@@ -148,6 +183,9 @@ fn route(
     if targets.is_empty() {
         context.answer.passed_over = passed_over::ineligible(&eligibility, &route);
         let model = model.to_string();
+        if let Some((wanted, surfaces)) = unserved(operation, &route) {
+            return Err(GatewayError::NoSurface { model, wanted, surfaces });
+        }
         return Err(match none_allowed {
             true => PolicyDenial::Targets { model },
             false => PolicyDenial::Unpriced { model },
@@ -175,7 +213,16 @@ fn route(
     reserve_budget(context, operation, Some(&max_cost))?;
     let candidates = targets.iter().map(|(position, _)| CandidateState::new(*position)).collect();
     drop(targets);
-    Ok(RoutingDecision { peek, size, candidates, route })
+    Ok(RoutingDecision { responses, peek, size, candidates, route })
+}
+
+/// The surface that an operation needs and what the targets of its route serve, if none of them serves it.
+fn unserved(operation: Operation, route: &routing::Route) -> Option<(Surface, Surfaces)> {
+    let surface = Surface::of(operation)?;
+    let all = || route.with_capabilities().map(|(_, capabilities)| capabilities);
+    let is_served = all().any(|capabilities| capabilities.serves(operation));
+    let surfaces = all().flat_map(|capabilities| capabilities.surfaces.iter()).collect();
+    (!is_served).then_some((surface, surfaces))
 }
 
 /// Reserves the `max_cost` of a request with its most expensive candidate, if its client has a

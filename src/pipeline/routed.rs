@@ -9,16 +9,21 @@ use tokio::time::Instant;
 
 use super::context::RequestContext;
 use super::headers::ForcedGuardrail;
+use super::relay::RelayPlan;
+use super::responses::ResponsesCall;
+use super::rewritten_body::Change;
 use super::streaming_body::StreamingBody;
+use crate::api::messages_headers;
 use crate::bedrock::body::Peek;
 use crate::bedrock::path::Call;
 use crate::bedrock::sigv4::PayloadHash;
-use crate::bedrock::{Extras, Operation};
+use crate::bedrock::{Api, Extras, Operation};
 use crate::routing::access::Denial;
 use crate::routing::{
     Bound, Candidate, Candidates, Excess, Permit, QuotaDemand, RequestSize, Route, Target,
     left_out_until,
 };
+use crate::upstream::ExpectedAnswer;
 
 /// A request with the targets that can serve it.
 #[derive(Debug)]
@@ -44,6 +49,8 @@ pub(super) struct RoutedRequest {
     pub(super) fallback_from: Option<Instant>,
     /// Whether the request may still wait for a grant of the fleet's quota.
     pub(super) may_await_grant: bool,
+    /// What is special to a request of the Responses API; `None` for all others.
+    pub(super) responses: Option<Box<ResponsesCall>>,
 }
 
 impl RoutedRequest {
@@ -178,6 +185,42 @@ impl RoutedRequest {
         let operation = self.call.model().map(|_| self.call.operation);
         let target = self.target(index);
         is_last_resort || target.is_some_and(|target| target.may_try(operation, now))
+    }
+
+    /// The answer that the client expects: of which API, and whether as a stream.
+    pub(super) fn expected(&self) -> ExpectedAnswer {
+        let operation = self.call.operation;
+        ExpectedAnswer {
+            api: operation.api(),
+            streams: operation.is_stream() || self.peek.parameters.stream,
+        }
+    }
+
+    /// Whether the upstream is asked for the usage of a stream, which the client does not want to see.
+    pub(super) fn hides_usage(&self) -> bool {
+        let parameters = &self.peek.parameters;
+        let is_chat = self.call.operation == Operation::CreateChatCompletion;
+        is_chat && parameters.stream && !parameters.include_usage
+    }
+
+    /// How a success of this target is relayed.
+    pub(super) fn relay_plan(&self, target: &Target) -> RelayPlan {
+        let ExpectedAnswer { api, streams } = self.expected();
+        let responses = self.responses.as_ref();
+        RelayPlan {
+            api,
+            streams,
+            change: target.counts_by_runtime(self.call.operation).then_some(Change::CountTokens),
+            hides_usage: self.hides_usage(),
+            ids: responses.and_then(|it| it.sealer(self.context.gateway(), target)),
+            dropped_betas: match api {
+                Api::Messages => {
+                    let table = self.context.gateway().betas(target);
+                    messages_headers::dropped(&self.head.headers, table)
+                }
+                _ => None,
+            },
+        }
     }
 
     /// Whether the request is a bidirectional stream. Such a request has one attempt.

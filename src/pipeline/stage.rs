@@ -17,6 +17,7 @@ use super::headers::ForcedGuardrail;
 use super::inbound::InboundRequest;
 use super::streaming_body::StreamingBody;
 use crate::auth::PendingAuth;
+use crate::bedrock::body::Peek;
 use crate::bedrock::path::Call;
 use crate::bedrock::sigv4::PayloadHash;
 
@@ -52,6 +53,8 @@ pub(super) struct BufferedRequest {
     pub(super) body: Bytes,
     /// The body's hash, if it was computed while the body was read.
     pub(super) hash: Option<PayloadHash>,
+    /// What was read of the body, if it had to be read to find the model.
+    pub(super) peek: Option<Peek>,
     /// The events of a bidirectional stream. They are not buffered: they arrive while the request
     /// is being answered.
     pub(super) events: Option<StreamingBody>,

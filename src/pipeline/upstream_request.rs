@@ -6,11 +6,13 @@ use std::time::SystemTime;
 
 use bytes::Bytes;
 use http::uri::PathAndQuery;
-use http::{Request, Uri, header, request};
+use http::{HeaderMap, Request, Uri, header, request};
 
 use super::context::OpenSpan;
 use super::routed::RoutedRequest;
-use crate::bedrock::body;
+use crate::api::{count_tokens, messages_headers};
+use crate::bedrock::Api;
+use crate::bedrock::body::{self, Changes};
 use crate::bedrock::path::Resource;
 use crate::bedrock::sigv4::PayloadHash;
 use crate::routing::Target;
@@ -73,17 +75,47 @@ pub(super) fn prepare(
     head.method = routed.head.method.clone();
     head.uri = uri;
     head.headers = routed.head.headers.clone();
-    head.headers.insert(header::HOST, target.endpoint.origin.host());
-    let cap = routed.call.model().and_then(|requested| target.cap(requested));
-    let clamped = cap.and_then(|cap| body::clamp(&routed.body, &routed.peek, cap));
-    let is_changed = clamped.is_some();
-    let body = clamped.unwrap_or_else(|| routed.body.clone());
+    head.headers.insert(header::HOST, target.origin(routed.call.operation).host());
+    let changed = changed_body(routed, target, &mut head.headers);
+    let is_changed = changed.is_some();
+    let body = changed.unwrap_or_else(|| routed.body.clone());
     Ok(Prepared { auth, head, payload: Payload { body, is_changed } })
+}
+
+/// The body as the target gets it, if that is not the client's; sets the headers that go with it.
+fn changed_body(routed: &RoutedRequest, target: &Target, headers: &mut HeaderMap) -> Option<Bytes> {
+    let operation = routed.call.operation;
+    if operation.api() == Api::Messages {
+        let table = routed.context.gateway().betas(target);
+        let flags = messages_headers::prepare(headers, table);
+        if target.counts_by_runtime(operation) {
+            messages_headers::remove(headers);
+            return count_tokens::request(&routed.body, &flags);
+        }
+    }
+    let requested = routed.call.model()?;
+    let responses = routed.responses.as_deref();
+    body::change(
+        &routed.body,
+        &routed.peek,
+        &Changes {
+            model: operation.has_model_in_body().then(|| target.model_in_body(operation)),
+            cap: target.cap(requested),
+            include_usage: routed.hides_usage(),
+            store: responses.and_then(|it| it.store),
+            previous_response_id: responses.and_then(|it| it.named.as_deref()),
+        },
+    )
 }
 
 fn uri(routed: &RoutedRequest, target: &Target) -> Option<Uri> {
     match &routed.call.resource {
         Resource::Model(_) => target.uri(routed.call.operation),
+        Resource::Response(_) => {
+            let id = routed.responses.as_ref()?.named.as_deref()?;
+            let query = routed.head.uri.query().filter(|_| routed.call.operation.has_query());
+            target.response_uri(routed.call.operation, id, query)
+        }
         _ => {
             let path = with_query(routed.call.to_path()?, routed);
             Some(target.endpoint.origin.uri(PathAndQuery::try_from(path).ok()?))

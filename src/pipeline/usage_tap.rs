@@ -6,9 +6,12 @@
 
 use bytes::{Bytes, BytesMut};
 
+use super::event_tap::{EventError, EventTap};
+use super::responses::IdSealer;
+use super::rewritten_body::{Change, RewriteError, RewrittenBody};
 use crate::bedrock::event_stream::{Frame, Kind, frame_len};
 use crate::bedrock::stop::{self, Stop};
-use crate::bedrock::{Usage, UsageReader};
+use crate::bedrock::{Api, Usage, UsageReader};
 
 /// Longest split frame that is parsed, in bytes. Longer ones are relayed unparsed; those with token
 /// counts are far shorter.
@@ -25,7 +28,19 @@ const BYTES_PER_TOKEN: u64 = 4;
 #[derive(Debug)]
 pub(super) enum UsageTap {
     Stream(StreamTap),
+    Events(Box<EventTap>),
     Unary(UnaryTap),
+    /// A JSON answer that is held back to be changed.
+    Rewritten(UnaryTap, RewrittenBody),
+}
+
+/// Why an answer can't be relayed any further.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum TapError {
+    #[error(transparent)]
+    Event(#[from] EventError),
+    #[error(transparent)]
+    Rewrite(#[from] RewriteError),
 }
 
 impl UsageTap {
@@ -40,22 +55,56 @@ impl UsageTap {
 
     /// `from_headers` are the counts of the response's headers. The body is read if they are missing, or if
     /// `reads_cache`: it may add the counts of the cache.
-    pub(super) fn unary(from_headers: Option<Usage>, reads_cache: bool) -> UsageTap {
-        UsageTap::Unary(UnaryTap { from_headers, reads_cache, body: BodySample::Nothing })
+    pub(super) fn unary(api: Api, from_headers: Option<Usage>, reads_cache: bool) -> UsageTap {
+        UsageTap::Unary(UnaryTap { api, from_headers, reads_cache, body: BodySample::Nothing })
     }
 
-    pub(super) fn pass(&mut self, chunk: &Bytes) {
+    /// The tap of a stream of server-sent events of `api`.
+    pub(super) fn events(api: Api, hides_usage: bool, ids: Option<IdSealer>) -> UsageTap {
+        UsageTap::Events(Box::new(EventTap::new(api, hides_usage, ids)))
+    }
+
+    /// The tap of a JSON answer that is changed before it is passed on.
+    pub(super) fn rewritten(api: Api, change: Change) -> UsageTap {
+        let tap =
+            UnaryTap { api, from_headers: None, reads_cache: true, body: BodySample::Nothing };
+        UsageTap::Rewritten(tap, RewrittenBody::new(change))
+    }
+
+    /// Reads a chunk and returns what can be passed on.
+    pub(super) fn pass(&mut self, chunk: Bytes) -> Result<Bytes, TapError> {
         match self {
-            UsageTap::Stream(tap) => tap.pass(chunk),
-            UsageTap::Unary(tap) => tap.pass(chunk),
+            UsageTap::Stream(tap) => tap.pass(&chunk),
+            UsageTap::Events(tap) => return Ok(tap.pass(chunk)?),
+            UsageTap::Unary(tap) => tap.pass(&chunk),
+            UsageTap::Rewritten(tap, body) => {
+                tap.pass(&chunk);
+                body.hold(&chunk)?;
+                return Ok(Bytes::new());
+            }
         }
+        Ok(chunk)
+    }
+
+    /// What was held back, now that the answer is whole.
+    pub(super) fn finish(&mut self) -> Result<Bytes, TapError> {
+        match self {
+            UsageTap::Rewritten(_, body) => Ok(body.finish()?),
+            UsageTap::Stream(_) | UsageTap::Events(_) | UsageTap::Unary(_) => Ok(Bytes::new()),
+        }
+    }
+
+    /// Whether what is passed on may have another length than the upstream's answer.
+    pub(super) fn changes_length(&self) -> bool {
+        matches!(self, UsageTap::Events(_) | UsageTap::Rewritten(..))
     }
 
     /// Whether the last byte that passed was within a frame.
     pub(super) fn is_within_frame(&self) -> bool {
         match self {
             UsageTap::Stream(tap) => tap.skip > 0 || !tap.partial.is_empty(),
-            UsageTap::Unary(_) => false,
+            // Of these only whole events are passed on.
+            UsageTap::Events(_) | UsageTap::Unary(_) | UsageTap::Rewritten(..) => false,
         }
     }
 
@@ -66,7 +115,8 @@ impl UsageTap {
             UsageTap::Stream(tap) => {
                 !self.is_within_frame() && !tap.is_unparsable && !tap.saw_exception
             }
-            UsageTap::Unary(_) => false,
+            UsageTap::Events(tap) => tap.accepts_event(),
+            UsageTap::Unary(_) | UsageTap::Rewritten(..) => false,
         }
     }
 
@@ -75,7 +125,8 @@ impl UsageTap {
     pub(super) fn tokens(&self) -> Option<u64> {
         match self {
             UsageTap::Stream(tap) => Some(tap.events.max(tap.tokens_of_text())),
-            UsageTap::Unary(_) => None,
+            UsageTap::Events(tap) => Some(tap.tokens()),
+            UsageTap::Unary(_) | UsageTap::Rewritten(..) => None,
         }
     }
 
@@ -83,28 +134,41 @@ impl UsageTap {
     pub(super) fn initial_usage(&self) -> Option<Usage> {
         match self {
             UsageTap::Stream(tap) => tap.initial_usage,
-            UsageTap::Unary(_) => None,
+            UsageTap::Events(tap) => tap.initial_usage(),
+            UsageTap::Unary(_) | UsageTap::Rewritten(..) => None,
         }
     }
 
     /// Whether an exception passed.
     pub(super) fn saw_exception(&self) -> bool {
-        matches!(self, UsageTap::Stream(StreamTap { saw_exception: true, .. }))
+        match self {
+            UsageTap::Stream(tap) => tap.saw_exception,
+            UsageTap::Events(tap) => tap.has_failed(),
+            UsageTap::Unary(_) | UsageTap::Rewritten(..) => false,
+        }
     }
 
     /// Whether a stream that ends here lacks its stop event, as far as that is known.
     pub(super) fn lacks_stop_event(&self) -> bool {
         match self {
             UsageTap::Stream(tap) => !tap.is_unparsable && tap.stop() == Stop::Open,
-            UsageTap::Unary(_) => false,
+            UsageTap::Events(tap) => tap.lacks_stop_event(),
+            UsageTap::Unary(_) | UsageTap::Rewritten(..) => false,
         }
+    }
+
+    /// Whether the event has passed that ends a stream of server-sent events.
+    pub(super) fn has_ended(&self) -> bool {
+        matches!(self, UsageTap::Events(tap) if !tap.lacks_stop_event())
     }
 
     /// Whether more must follow what has passed: a stream lacks its stop event, or JSON its end.
     pub(super) fn is_incomplete(&self) -> bool {
         match self {
-            UsageTap::Stream(_) => self.lacks_stop_event() && !self.saw_exception(),
-            UsageTap::Unary(tap) => tap.is_incomplete(),
+            UsageTap::Stream(_) | UsageTap::Events(_) => {
+                self.lacks_stop_event() && !self.saw_exception()
+            }
+            UsageTap::Unary(tap) | UsageTap::Rewritten(tap, _) => tap.is_incomplete(),
         }
     }
 
@@ -112,7 +176,8 @@ impl UsageTap {
     pub(super) fn usage(&self) -> Option<Usage> {
         match self {
             UsageTap::Stream(tap) => tap.usage(),
-            UsageTap::Unary(tap) => tap.usage(),
+            UsageTap::Events(tap) => tap.usage(),
+            UsageTap::Unary(tap) | UsageTap::Rewritten(tap, _) => tap.usage(),
         }
     }
 }
@@ -281,6 +346,7 @@ fn text_bytes(frame: &Frame<'_>) -> i64 {
 
 #[derive(Debug)]
 pub(super) struct UnaryTap {
+    api: Api,
     /// The counts of the response's headers.
     from_headers: Option<Usage>,
     /// Whether the body may have more cache counts than these.
@@ -305,7 +371,7 @@ impl UnaryTap {
         match &mut self.body {
             BodySample::Nothing => self.body = BodySample::Chunk(chunk.clone()),
             BodySample::Chunk(first) => {
-                let mut reader = Box::<UsageReader>::default();
+                let mut reader = Box::new(UsageReader::new(self.api));
                 reader.read(first);
                 reader.read(chunk);
                 self.body = BodySample::Chunks(reader);
@@ -317,7 +383,7 @@ impl UnaryTap {
     fn usage(&self) -> Option<Usage> {
         let of_body = match &self.body {
             BodySample::Nothing => None,
-            BodySample::Chunk(body) => Usage::from_body(body),
+            BodySample::Chunk(body) => Usage::from_api_body(self.api, body),
             BodySample::Chunks(reader) => reader.usage(),
         };
         refined(self.from_headers, of_body)
@@ -327,7 +393,7 @@ impl UnaryTap {
         match &self.body {
             BodySample::Nothing => true,
             BodySample::Chunk(body) => {
-                let mut reader = UsageReader::default();
+                let mut reader = UsageReader::new(self.api);
                 reader.read(body);
                 reader.is_incomplete()
             }
@@ -361,7 +427,7 @@ mod tests {
         let mut from = 0;
         for &cut in cuts.iter().chain([&bytes.len()]) {
             let cut = cut.clamp(from, bytes.len());
-            tap.pass(&Bytes::copy_from_slice(&bytes[from..cut]));
+            tap.pass(Bytes::copy_from_slice(&bytes[from..cut])).unwrap();
             from = cut;
         }
         tap
@@ -427,14 +493,14 @@ mod tests {
 
     #[test]
     fn a_unary_body_is_read_unless_the_headers_have_the_counts() {
-        let mut tap = UsageTap::unary(None, true);
+        let mut tap = UsageTap::unary(Api::Bedrock, None, true);
         for piece in [&b"{\"usage\":{\"input"[..], b"Tokens\":3,\"outputTokens\":4}}"] {
-            tap.pass(&Bytes::copy_from_slice(piece));
+            tap.pass(Bytes::copy_from_slice(piece)).unwrap();
         }
         assert_eq!(tap.usage().unwrap().output, 4);
         let from_headers = Usage { input: 1, ..Usage::default() };
-        let mut tap = UsageTap::unary(Some(from_headers), true);
-        tap.pass(&Bytes::from_static(b"{\"usage\":{\"inputTokens\":3}}"));
+        let mut tap = UsageTap::unary(Api::Bedrock, Some(from_headers), true);
+        tap.pass(Bytes::from_static(b"{\"usage\":{\"inputTokens\":3}}")).unwrap();
         assert_eq!(tap.usage(), Some(from_headers));
     }
 

@@ -269,6 +269,7 @@ mod tests {
         let reported = Reported {
             name: Some("AccessDeniedException".to_owned()),
             message: "not\u{7} authorized".to_owned(),
+            ..Reported::default()
         };
         Denial::new(StatusCode::FORBIDDEN, &reported, Uuid::nil())
     }

@@ -1,8 +1,8 @@
 //! What a target's model can take: the schema of its bodies, its features and its cap on output.
 
 use crate::bedrock::body::Peek;
-use crate::bedrock::{Family, Features};
-use crate::catalogue::ModelFacts;
+use crate::bedrock::{Api, Family, Features, Operation};
+use crate::catalogue::{Endpoint, ModelFacts, Surface, Surfaces};
 use crate::config;
 
 /// Output tokens that are assumed of a model that is not in the catalogue, for a request without a maximum.
@@ -18,6 +18,14 @@ pub struct Capabilities {
     /// The model's own cap, by the catalogue.
     pub(super) known_cap: Option<u32>,
     features: Option<Features>,
+    /// The endpoint that it is called at.
+    pub service: Endpoint,
+    /// What it serves.
+    pub surfaces: Surfaces,
+    /// Whether the config says what it serves.
+    has_configured_surfaces: bool,
+    /// Whether the mantle endpoint counts the tokens of its requests, since its own endpoint does not.
+    pub counts_at_mantle: bool,
 }
 
 impl Capabilities {
@@ -34,7 +42,42 @@ impl Capabilities {
             configured_cap: config.max_output_tokens,
             known_cap: model_info.and_then(|info| info.max_output_tokens),
             features: config.features.map(|named| [named, unnamed].into_iter().collect()).or(known),
+            service: config.service,
+            surfaces: config
+                .surfaces
+                .or_else(|| {
+                    let known: Surfaces = model_info?.surfaces.iter().copied().collect();
+                    Some(known).filter(|known| !known.is_empty())
+                })
+                .unwrap_or_else(|| Surfaces::of_unknown_model(config.service)),
+            has_configured_surfaces: config.surfaces.is_some(),
+            counts_at_mantle: config.service == Endpoint::Runtime
+                && config.surfaces.is_none()
+                && model_info.is_some_and(|info| {
+                    let counter = info.count_tokens_with.as_ref();
+                    counter.is_some_and(|counter| counter.endpoint == Endpoint::Mantle)
+                }),
         }
+    }
+
+    /// Whether the target serves an operation. What the catalogue does not say of native operations is
+    /// Bedrock's to say.
+    pub fn serves(&self, operation: Operation) -> bool {
+        let Some(surface) = Surface::of(operation) else { return true };
+        match operation.api() {
+            Api::Bedrock if !self.has_configured_surfaces => self.service == Endpoint::Runtime,
+            Api::Bedrock => self.service == Endpoint::Runtime && self.surfaces.contains(surface),
+            _ => {
+                let is_elsewhere =
+                    operation == Operation::CountMessageTokens && self.counts_at_mantle;
+                is_elsewhere || self.surfaces.contains(surface)
+            }
+        }
+    }
+
+    /// Largest answer, in tokens: what the target lowers maxima to, or the model's own, if one is known.
+    pub fn max_output_tokens(&self) -> Option<u32> {
+        [self.configured_cap, self.known_cap].into_iter().flatten().min()
     }
 
     /// The features that the target lacks for a request; none if it can take the request. It lacks thinking if

@@ -5,7 +5,6 @@ use std::sync::atomic::Ordering;
 use super::capabilities::default_max_output;
 use super::demand::{QuotaDemand, RequestSize};
 use super::target::Target;
-use crate::bedrock::ModelId;
 use crate::config::Config;
 
 /// A request that is larger than a whole quota, in tokens.
@@ -26,8 +25,7 @@ pub fn warnings_about_small_quotas(config: &Config) -> Vec<String> {
     let short = config.targets.iter().filter_map(|target| {
         let shared = target.quota.and_then(|at| config.quotas.get(at));
         let quota = shared.map_or(target.tpm, |shared| shared.tpm)?;
-        let model = ModelId::new(target.base_model.as_deref().unwrap_or(&target.model)).ok()?;
-        let known = config.known_models.facts(&model, &target.region);
+        let known = config.facts_of(target);
         let default = default_max_output(target, known.as_deref());
         let assumed = target.assumed_max_output_tokens.map_or(default, |most| default.min(u64::from(most)));
         let name = &target.name;

@@ -38,7 +38,7 @@ pub use further_quotas::FurtherQuotas;
 pub use latency::Latency;
 pub use outage::{Outage, OutageCause, OutageReason};
 pub use permit::{ActiveReservation, Permit};
-pub use router::{Route, Router, RouterError};
+pub use router::{Route, Router, RouterError, StoresResponses};
 pub use separate_quotas::warnings_about_separate_quotas;
 pub use target::{Target, TargetParts};
 pub use target_group::{QueuedRequest, TargetGroup};

@@ -25,7 +25,10 @@ use super::target_group::{self, TargetGroup};
 use crate::bedrock::ModelId;
 use crate::bedrock::model_id::ModelIdError;
 use crate::bedrock::region;
-use crate::config::{self, Balance, Config, Endpoint, EndpointError, Glob, GlobError, Unrouted};
+use crate::catalogue::Endpoint as Service;
+use crate::config::{
+    self, Balance, Config, Endpoint, EndpointError, Glob, GlobError, StoreResponses, Unrouted,
+};
 use crate::fleet::Fleet;
 use crate::quota::{DailyQuotas, QueueSignal, Quota, QuotaLimits};
 use crate::telemetry::{ModelLatency, OTHER};
@@ -124,6 +127,34 @@ pub struct Route {
     pub balance: Balance,
     /// How long a request stays with the model that it asks for before another may answer.
     pub wait_before_fallback: Duration,
+    /// Whether its targets may store responses.
+    pub stores_responses: StoresResponses,
+}
+
+/// Whether the targets of a route may store responses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StoresResponses {
+    /// As OpenAI's API has it: unless the request says otherwise.
+    Always,
+    /// Only if the request says so.
+    IfAsked,
+    /// Never.
+    Never,
+}
+
+impl StoresResponses {
+    /// That of a route with this setting and these targets.
+    fn of<'t>(
+        config: &Config,
+        setting: StoreResponses,
+        targets: impl IntoIterator<Item = &'t config::Target>,
+    ) -> StoresResponses {
+        match (setting, config.stores_responses(setting, targets)) {
+            (StoreResponses::Never, _) => StoresResponses::Never,
+            (_, true) => StoresResponses::Always,
+            (_, false) => StoresResponses::IfAsked,
+        }
+    }
 }
 
 impl Route {
@@ -131,6 +162,7 @@ impl Route {
         targets: SmallVec<[Arc<Target>; 4]>,
         balance: Balance,
         wait_before_fallback: Duration,
+        stores_responses: StoresResponses,
         group: Arc<TargetGroup>,
     ) -> Arc<Route> {
         let capabilities = targets.iter().map(|target| *target.capabilities()).collect();
@@ -141,6 +173,7 @@ impl Route {
             group,
             balance,
             wait_before_fallback,
+            stores_responses,
         })
     }
 
@@ -268,7 +301,7 @@ impl Router {
         };
         router.legacy = router.legacy_routes(&config.legacy)?;
         for route in &config.routes {
-            router.add(route)?;
+            router.add(config, route)?;
         }
         if let Some((before, known)) = before {
             router.inherit_unrouted(config, before, known, now);
@@ -287,6 +320,21 @@ impl Router {
             Some(entry) => Some((Some(Arc::clone(&entry.pattern)), Arc::clone(&entry.route))),
             None => Some((None, self.unrouted_route_of(config, model)?)),
         }
+    }
+
+    /// The route to one target alone, for requests that no other can answer.
+    pub fn route_to(&self, target: Arc<Target>) -> Arc<Route> {
+        let position = self.targets.iter().position(|it| Arc::ptr_eq(it, &target));
+        let group =
+            position.and_then(|index| self.groups.get(index)).unwrap_or(&self.default.group);
+        let group = Arc::clone(group);
+        let stores = StoresResponses::Always;
+        Route::new([target].into_iter().collect(), Balance::Priority, Duration::ZERO, stores, group)
+    }
+
+    /// The route that the config has for a requested model; `None` if no route matches it.
+    pub fn configured(&self, model: &ModelId) -> Option<&Arc<Route>> {
+        Some(&self.find_entry(model)?.route)
     }
 
     /// The route of the operations that name no model.
@@ -350,7 +398,9 @@ impl Router {
         let mut routes = LegacyRoutes::default();
         for (first, index) in targets.iter().zip(models) {
             let (_, group) = self.with_group(*index).ok_or(RouterError::Target)?;
-            let route = |targets| Route::new(targets, Balance::Priority, wait, Arc::clone(group));
+            let stores = StoresResponses::Never;
+            let route =
+                |targets| Route::new(targets, Balance::Priority, wait, stores, Arc::clone(group));
             let others = targets.iter().filter(|other| !Arc::ptr_eq(other, first));
             routes.with_fallback.push(route([first].into_iter().chain(others).cloned().collect()));
             routes.alone.push(route([Arc::clone(first)].into_iter().collect()));
@@ -358,12 +408,14 @@ impl Router {
         Ok(routes)
     }
 
-    fn add(&mut self, route: &config::Route) -> Result<(), RouterError> {
+    fn add(&mut self, config: &Config, route: &config::Route) -> Result<(), RouterError> {
         let targets = self.targets_at(&route.targets)?;
         let first = route.targets.first().ok_or(RouterError::Target)?;
         let (_, group) = self.with_group(*first).ok_or(RouterError::Target)?;
         let wait = route.wait_before_fallback;
-        let found = Route::new(targets, route.balance, wait, Arc::clone(group));
+        let named = route.targets.iter().filter_map(|index| config.targets.get(*index));
+        let stores = StoresResponses::of(config, route.store, named);
+        let found = Route::new(targets, route.balance, wait, stores, Arc::clone(group));
         let route_number = self.routes;
         self.routes += 1;
         for pattern in &route.models {
@@ -416,7 +468,7 @@ impl Router {
                 "no route names this model, which AWS has retired; its successor answers"
             );
         } else if let Some(retires_on) =
-            config.known_models.lifecycle(model).map(|it| it.retires_on)
+            config.known_models.lifecycle(Service::Runtime, model).map(|it| it.retires_on)
             && retires_on <= config.day
         {
             tracing::warn!(
@@ -487,9 +539,12 @@ impl Router {
     }
 }
 
-/// Whether two targets of one name are the same model in the same region.
+/// Whether two targets of one name are the same model at the same endpoint of the same region.
 fn is_namesake(one: &Target, other: &Target) -> bool {
-    one.model == other.model && one.endpoint.region == other.endpoint.region
+    let service = |target: &Target| target.capabilities().service;
+    one.model == other.model
+        && one.endpoint.region == other.endpoint.region
+        && service(one) == service(other)
 }
 
 /// A group for each target, in the config's order.
@@ -515,7 +570,7 @@ fn configured(
     let base_model = target.base_model.as_deref().map_or_else(|| Ok(model.clone()), id)?;
     let cooldown = CooldownSettings::new(config, target.cooldown);
     let (signal, fleet) = (Arc::clone(signal), fleet.cloned());
-    let model_info = config.known_models.facts(&base_model, &target.region);
+    let model_info = config.known_models.facts_at(target.service, &base_model, &target.region);
     let parts = TargetParts {
         model,
         base_model,
@@ -562,7 +617,7 @@ fn answering_model(config: &Config, model: &ModelId, region: &str) -> ModelId {
     let successor = config::replacement(
         &config.known_models,
         config.catalogue.retired,
-        model,
+        (Service::Runtime, model),
         region,
         config.day,
     );
@@ -581,6 +636,9 @@ fn unrouted_target(config: &Config, model: &ModelId) -> config::Target {
         model: model.as_str().to_owned(),
         replaces: None,
         base_model: None,
+        service: Service::Runtime,
+        surfaces: None,
+        path_prefix: None,
         display_name: None,
         region,
         endpoint,
@@ -613,23 +671,24 @@ fn unrouted_route(
     fleet: Option<&Fleet>,
     now: Instant,
 ) -> Arc<Route> {
-    let target = unrouted_target(config, model);
+    let configured = unrouted_target(config, model);
     let group = Arc::new(TargetGroup::default());
-    let name = shared_name(&target.name, &target.region, model);
+    let name = shared_name(&configured.name, &configured.region, model);
     let lease = fleet.map(|fleet| fleet.lease(&name));
     let parts = TargetParts {
         model: model.clone(),
         base_model: model.clone(),
-        model_info: config.known_models.facts(model, &target.region),
-        cooldown: CooldownSettings::new(config, target.cooldown),
+        model_info: config.known_models.facts(model, &configured.region),
+        cooldown: CooldownSettings::new(config, configured.cooldown),
         endpoint,
         quota: quota(config, QuotaLimits::default(), group.signal(), lease, now),
         further: None,
         signal: Arc::clone(group.signal()),
         fleet: fleet.cloned(),
     };
-    let target = Arc::new(Target::new(&target, parts));
+    let target = Arc::new(Target::new(&configured, parts));
     target.listen();
     let targets = [target].into_iter().collect();
-    Route::new(targets, Balance::Priority, Duration::ZERO, group)
+    let stores = StoresResponses::of(config, config.apis.responses.store, [&configured]);
+    Route::new(targets, Balance::Priority, Duration::ZERO, stores, group)
 }

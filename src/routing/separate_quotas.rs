@@ -1,10 +1,12 @@
 //! Targets that the gateway counts apart although AWS counts them together.
 
 use crate::bedrock::ModelId;
+use crate::catalogue::Endpoint as Service;
 use crate::config::{Config, Target};
 
 /// Warnings about targets of one account, region and model that share no quota. AWS counts a model's on-demand
-/// requests, those through profiles of a geography, and those through global profiles, each for itself.
+/// requests, those through profiles of a geography, those through global profiles, and those at the mantle
+/// endpoint, each for itself.
 pub fn warnings_about_separate_quotas(config: &Config) -> Vec<String> {
     let counted: Vec<_> =
         config.targets.iter().filter_map(|target| Some((target, counted_as(target)?))).collect();
@@ -28,6 +30,7 @@ pub fn warnings_about_separate_quotas(config: &Config) -> Vec<String> {
 /// How AWS counts the requests of a target.
 #[derive(PartialEq, Eq)]
 struct CountedAs {
+    service: Service,
     region: String,
     model: String,
     /// `us`, `global` and so on; `None` without a cross-region profile.
@@ -44,7 +47,8 @@ fn counted_as(target: &Target) -> Option<CountedAs> {
     let is_opaque = model.base().is_none();
     let geography = model.geography().map(str::to_owned);
     let region = target.region.clone();
-    (!is_opaque).then_some(CountedAs { region, model: base, geography })
+    let service = target.service;
+    (!is_opaque).then_some(CountedAs { service, region, model: base, geography })
 }
 
 /// Whether two targets are called with the same credentials, at AWS or at the same other place.
@@ -87,6 +91,7 @@ mod tests {
         for (a, b) in [
             (format!("{HAIKU}\nquota = 'q'"), format!("{HAIKU}\nquota = 'q'")),
             (HAIKU.to_owned(), US_HAIKU.to_owned()),
+            (HAIKU.to_owned(), format!("{HAIKU}\nendpoint = 'mantle'")),
             (US_HAIKU.to_owned(), US_HAIKU.replace("us.", "global.")),
             (HAIKU.to_owned(), format!("{HAIKU}\nregion = 'us-west-2'")),
             (HAIKU.to_owned(), format!("{HAIKU}\nbearer_token = 'env:S'")),

@@ -25,14 +25,16 @@ use super::demand::{QuotaDemand, RequestSize};
 use super::endpoint::TargetEndpoint;
 use super::further_quotas::FurtherQuotas;
 use super::latency::Latency;
+use crate::bedrock::api_path;
 use crate::bedrock::named_limit::NamedLimit;
 use crate::bedrock::path::model_path;
-use crate::bedrock::{ModelId, Operation, ServiceTier, Usage};
-use crate::catalogue::ModelFacts;
+use crate::bedrock::{Api, ModelId, Operation, ServiceTier, Usage};
+use crate::catalogue::{Endpoint, ModelFacts};
 use crate::config;
 use crate::fleet::{Fleet, FleetListener};
 use crate::quota::{Estimator, QueueSignal, Quota, TokenCharge};
 use crate::telemetry::{LabelId, Metrics, OTHER};
+use crate::upstream::Origin;
 
 /// Later than any wait.
 const NEVER: Duration = Duration::from_secs(366 * 24 * 60 * 60);
@@ -116,6 +118,10 @@ pub struct Target {
     pub(super) listeners: OnceLock<Box<[Arc<dyn FleetListener>]>>,
     /// Its name for people.
     pub display_name: String,
+    /// What the paths of OpenAI's APIs begin with, if not with `/openai/v1`.
+    openai_prefix: Option<Box<str>>,
+    /// Where the tokens of its requests are counted, if that is not its own endpoint.
+    token_counter: Option<Box<TokenCounter>>,
     /// The retired model in whose place its model is.
     replaces: Option<Box<str>>,
 }
@@ -146,6 +152,8 @@ impl Target {
             reserve: config.reserve,
             further: further.map(OnceLock::from).unwrap_or_default(),
             replaces: config.replaces.as_deref().map(Box::from),
+            openai_prefix: openai_prefix(config, known),
+            token_counter: TokenCounter::of(config, known).map(Box::new),
             other_base: (base_model != model).then(|| Box::new(base_model)),
             model,
             estimator: Estimator::default(),
@@ -188,18 +196,72 @@ impl Target {
         self.other_base.as_deref().unwrap_or(&self.model)
     }
 
-    /// The URI of an operation on its model; `None` if the operation has no model in its path.
+    /// The URI of an operation on its model; `None` for an operation on no model.
     pub fn uri(&self, operation: Operation) -> Option<Uri> {
         let kept = self.paths.get(operation as usize)?;
         let path = match kept.get() {
             Some(path) => path.clone(),
             None => {
-                let text = model_path(operation, &self.model.encode())?;
+                let text = self.path(operation)?;
                 let path = PathAndQuery::from_maybe_shared(inline_path_bytes(&text)).ok()?;
                 kept.get_or_init(|| path).clone()
             }
         };
-        Some(self.endpoint.origin.uri(path))
+        Some(self.origin(operation).uri(path))
+    }
+
+    /// Where the requests of an operation on its model go.
+    pub fn origin(&self, operation: Operation) -> &Origin {
+        let counter = self.token_counter.as_ref();
+        let counter = counter.filter(|_| operation == Operation::CountMessageTokens);
+        counter.map_or(&self.endpoint.origin, |counter| &counter.origin)
+    }
+
+    /// The model that the body of an operation names.
+    pub fn model_in_body(&self, operation: Operation) -> &str {
+        let counter = self.token_counter.as_ref();
+        let counter = counter.filter(|_| operation == Operation::CountMessageTokens);
+        counter.map_or(self.model.as_str(), |counter| &counter.model)
+    }
+
+    /// Whether CountTokens of the runtime endpoint answers an operation.
+    pub fn counts_by_runtime(&self, operation: Operation) -> bool {
+        operation == Operation::CountMessageTokens
+            && self.capabilities.service == Endpoint::Runtime
+            && self.token_counter.is_none()
+    }
+
+    fn path(&self, operation: Operation) -> Option<String> {
+        let native = |operation| model_path(operation, &self.model.encode());
+        match operation {
+            // The runtime endpoint has an operation of its own for it.
+            _ if self.counts_by_runtime(operation) => native(Operation::CountTokens),
+            _ if operation.api() == Api::Bedrock => native(operation),
+            _ => Some(format!(
+                "{}{}",
+                self.prefix(operation.api()),
+                api_path::to_path(operation, "")?
+            )),
+        }
+    }
+
+    /// The URI of an operation on a stored response.
+    pub fn response_uri(&self, operation: Operation, id: &str, query: Option<&str>) -> Option<Uri> {
+        let mut path =
+            format!("{}{}", self.prefix(Api::Responses), api_path::to_path(operation, id)?);
+        if let Some(query) = query {
+            path.push('?');
+            path.push_str(query);
+        }
+        Some(self.endpoint.origin.uri(PathAndQuery::try_from(path).ok()?))
+    }
+
+    /// What the paths of an API begin with at its endpoint.
+    fn prefix(&self, api: Api) -> &str {
+        match api {
+            Api::Messages => "/anthropic/v1",
+            _ => self.openai_prefix.as_deref().unwrap_or("/openai/v1"),
+        }
     }
 
     /// The label id of its model; all models that the config does not name share one.
@@ -422,6 +484,38 @@ impl Target {
     pub(super) fn count_tokens_cooldown(&self) -> MutexGuard<'_, Cooldown> {
         self.count_tokens_cooldown.lock()
     }
+}
+
+/// Where the tokens of a target's requests are counted, if that is not its own endpoint.
+#[derive(Debug)]
+struct TokenCounter {
+    origin: Origin,
+    model: String,
+}
+
+impl TokenCounter {
+    /// That of a target of the runtime endpoint whose model only the mantle endpoint counts for. An endpoint that
+    /// is not AWS's own, such as a proxy, is taken to be of both.
+    fn of(config: &config::Target, known: Option<&ModelFacts>) -> Option<TokenCounter> {
+        let counter = known?.count_tokens_with.as_ref()?;
+        let is_elsewhere = config.service == Endpoint::Runtime
+            && counter.endpoint == Endpoint::Mantle
+            && config.surfaces.is_none();
+        let origin = match config.endpoint.is_of_aws() {
+            true => Origin::new(&config::Endpoint::of_mantle(&config.region).ok()?),
+            false => Origin::new(&config.endpoint),
+        };
+        is_elsewhere.then(|| TokenCounter { origin, model: counter.model.clone() })
+    }
+}
+
+/// What the paths of OpenAI's APIs begin with at the mantle endpoint, where it differs by model.
+fn openai_prefix(config: &config::Target, known: Option<&ModelFacts>) -> Option<Box<str>> {
+    if config.service == Endpoint::Runtime {
+        return None;
+    }
+    let known = || known?.path_prefix.as_deref();
+    Some(config.path_prefix.as_deref().or_else(known).unwrap_or("/v1").into())
 }
 
 /// The bytes of a model id, beside the count of their users, in one cache line or two.

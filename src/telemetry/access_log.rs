@@ -9,9 +9,10 @@ use prometheus::IntCounter;
 
 use super::json::Object;
 use super::log_writer::{LogWriter, unlocked};
+use super::operation_names::{Names, with_api};
 use super::traces::{SpanId, TraceId};
 use super::{Failures, Outcome, PassedOverTargets, UpstreamRequestId};
-use crate::bedrock::Usage;
+use crate::bedrock::{Operation, Usage};
 use crate::config::LogFormat;
 
 /// An entry of the log. Its JSON has members of the same names.
@@ -29,8 +30,8 @@ pub struct AccessLogEntry<'a> {
     pub client: &'a str,
     /// The address the request came from.
     pub peer: SocketAddr,
-    /// The operation, or `-` for a request that is not one.
-    pub operation: &'a str,
+    /// The operation; `-` in the log, as is its API, for a request that is not one.
+    pub operation: Option<Operation>,
     /// The method of a request that is not an operation.
     pub method: Option<&'a str>,
     /// Its path, truncated and without its query.
@@ -57,6 +58,8 @@ pub struct AccessLogEntry<'a> {
     pub fallback_reason: Option<&'static str>,
     /// Whether the model of the first choice or another one answered.
     pub choice: Option<&'static str>,
+    /// Beta flags of the client that the target's surface does not take, with commas between them.
+    pub dropped_betas: Option<&'a str>,
     /// Time in the queue.
     pub queued_ms: u64,
     /// Time to the head of the answer; `None` if the client went away before it.
@@ -173,6 +176,7 @@ fn last(attempts: &[Attempt], count: usize) -> &[Attempt] {
 
 /// An entry in JSON, with these of its attempts.
 fn json(line: &AccessLogEntry<'_>, attempts: &[Attempt]) -> Vec<u8> {
+    let Names { api, operation } = Names::in_logs(line.operation);
     let mut object = Object::with_capacity(1024);
     object
         .time("time", line.time)
@@ -181,7 +185,8 @@ fn json(line: &AccessLogEntry<'_>, attempts: &[Attempt]) -> Vec<u8> {
         .some_plain("span_id", line.span_id)
         .text("client", line.client)
         .address("peer", line.peer)
-        .plain("operation", line.operation)
+        .plain("api", api)
+        .plain("operation", operation)
         .some_text("method", line.method)
         .some_text("path", line.path)
         .some_text("requested_model", line.requested_model)
@@ -217,6 +222,7 @@ fn json(line: &AccessLogEntry<'_>, attempts: &[Attempt]) -> Vec<u8> {
     object
         .some_plain("fallback_reason", line.fallback_reason)
         .some_plain("choice", line.choice)
+        .some_text("dropped_betas", line.dropped_betas)
         .number("queued_ms", line.queued_ms)
         .some_number("first_byte_ms", line.first_byte_ms)
         .number("duration_ms", line.duration_ms)
@@ -249,7 +255,7 @@ fn write_text(text: &mut Vec<u8>, line: &AccessLogEntry<'_>) {
         "{} {} {} {} -> {}: {} ms{}{}",
         line.status,
         line.outcome.name(),
-        line.operation,
+        with_api(line.operation),
         line.requested_model.unwrap_or("-"),
         line.model.unwrap_or("nobody"),
         line.duration_ms,
@@ -293,7 +299,7 @@ mod tests {
             span_id: None,
             client: "AKID\"\n",
             peer: SocketAddr::from(([127, 0, 0, 1], 1)),
-            operation: "Converse",
+            operation: Some(Operation::CreateMessage),
             method: None,
             path: None,
             requested_model: Some("m"),
@@ -307,6 +313,7 @@ mod tests {
             passed_over: &passed_over,
             fallback_reason: None,
             choice: None,
+            dropped_betas: None,
             queued_ms: 1,
             first_byte_ms: Some(2),
             duration_ms: 3,
@@ -319,6 +326,10 @@ mod tests {
         let value: Value = serde_json::from_str(&text).unwrap();
         assert_eq!(value["time"], "1970-01-01T00:00:00.000Z");
         assert_eq!(value["client"], "AKID\"\n");
+        assert_eq!(
+            (&value["api"], &value["operation"]),
+            (&"messages".into(), &"CreateMessage".into())
+        );
         assert_eq!(value["attempts"][0]["outcome"], "throttled");
         assert_eq!(value["attempts"][0]["error"], "ThrottlingException: Too many tokens");
         assert_eq!(value["message"], "Too many tokens");
@@ -330,6 +341,7 @@ mod tests {
         write_text(&mut text, &line);
         let text = String::from_utf8(text).unwrap();
         assert!(text.contains(" sonnet throttled (ThrottlingException: "), "{text}");
+        assert!(text.starts_with("429 throttled messages CreateMessage m -> nobody: "), "{text}");
         assert!(text.contains("), passed over haiku no_quota, queued 1 ms"), "{text}");
         let cut: Value = serde_json::from_slice(&json(&line, &[])).unwrap();
         assert_eq!(cut["attempts"], Value::Array(Vec::new()));

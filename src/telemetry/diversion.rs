@@ -35,6 +35,8 @@ pub enum PassedOverReason {
     Feature(Features),
     /// The body has the schema of another model family.
     Schema,
+    /// It does not serve the API, or its endpoint takes no guardrail and the request has one.
+    Surface,
     /// The policy of the client does not allow it.
     Policy,
     /// The client has a budget, and the target has no price.
@@ -71,6 +73,7 @@ impl PassedOverReason {
                 all.find(|(feature, _)| missing.contains(*feature)).map_or("feature", |it| it.1)
             }
             PassedOverReason::Schema => "schema",
+            PassedOverReason::Surface => "surface",
             PassedOverReason::Policy => "policy",
             PassedOverReason::Unpriced => "unpriced",
         }
@@ -180,6 +183,7 @@ mod tests {
             Reason::Denied,
             Reason::Oversized,
             Reason::Schema,
+            Reason::Surface,
             Reason::Policy,
             Reason::Unpriced,
         ];

@@ -1,4 +1,5 @@
-//! How long requests take, by operation and requested model: two histograms for each pair.
+//! How long requests take, by operation and requested model: two histograms for each pair. The API that
+//! they are labelled with follows from the operation.
 //!
 //! Both histograms share one record, whose first cache line holds what most requests count. With
 //! many models few records are in any cache, so this saves each request a cache miss. A
@@ -18,6 +19,7 @@ use prometheus::proto::{self, Bucket, Metric, MetricFamily, MetricType};
 use smallvec::SmallVec;
 
 use super::labels::{LabelId, Labels};
+use super::operation_names::Names;
 use super::request_counters::{desc, family, pairs};
 use super::{Metrics, OTHER};
 use crate::bedrock::Operation;
@@ -176,7 +178,7 @@ impl HistogramFamily {
         name: &str,
         help: &str,
     ) -> Result<HistogramFamily, prometheus::Error> {
-        let desc = desc(name, help, &["operation", "model"])?;
+        let desc = desc(name, help, &["api", "operation", "model"])?;
         Ok(HistogramFamily { latency: Arc::clone(latency), desc, measure })
     }
 }
@@ -190,10 +192,10 @@ impl Collector for HistogramFamily {
         let texts = self.latency.labels.texts();
         let histograms = self.latency.histograms.lock();
         let samples = histograms.iter().filter_map(|((operation, model), histograms)| {
-            let operation = operation.map_or(OTHER, Operation::name);
+            let Names { api, operation } = Names::in_metrics(*operation);
             let model = texts.get(*model as usize).map_or(OTHER, AsRef::as_ref);
-            let mut metric =
-                Metric::from_label(pairs(&[("model", model), ("operation", operation)]));
+            let labels = [("api", api), ("model", model), ("operation", operation)];
+            let mut metric = Metric::from_label(pairs(&labels));
             metric.set_histogram(histograms.export(self.measure)?);
             Some(metric)
         });
@@ -225,7 +227,9 @@ mod tests {
         let of_converse: Vec<String> =
             lines().into_iter().filter(|line| line.contains("\"Converse\"")).collect();
         let line = |name: &str, count: u32| {
-            format!("sluice_{name}_seconds_count{{model=\"m\",operation=\"Converse\"}} {count}")
+            format!(
+                "sluice_{name}_seconds_count{{api=\"bedrock\",model=\"m\",operation=\"Converse\"}} {count}"
+            )
         };
         assert_eq!(of_converse, [line("request_duration", 2), line("time_to_first_byte", 1)]);
         let text = metrics.encode().unwrap();
@@ -235,7 +239,7 @@ mod tests {
             ("request_duration_seconds_bucket", "1"),
             ("time_to_first_byte_seconds_bucket", "1"),
         ] {
-            let of_converse = "{model=\"m\",operation=\"Converse\"";
+            let of_converse = "{api=\"bedrock\",model=\"m\",operation=\"Converse\"";
             let bound = if name.ends_with("bucket") { ",le=\"900\"" } else { "" };
             let line = format!("sluice_{name}{of_converse}{bound}}} {value}\n");
             assert!(text.contains(&line), "{line}");

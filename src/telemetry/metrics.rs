@@ -174,8 +174,8 @@ impl Metrics {
             requests: counted(
                 Counted::Requests,
                 "sluice_requests_total",
-                "Requests by operation, requested model, client and what the client got.",
-                &["operation", "model", "client", "outcome"],
+                "Requests by API, operation, requested model, client and what the client got.",
+                &["api", "operation", "model", "client", "outcome"],
             ),
             overhead: histogram(
                 "sluice_gateway_overhead_seconds",
@@ -618,7 +618,7 @@ mod tests {
         metrics.request_counters.count(&asked, None);
         let text = metrics.encode().unwrap();
         assert!(text.contains(
-            "sluice_requests_total{client=\"other\",model=\"m\",operation=\"Converse\",outcome=\"success\"} 1\n"
+            "sluice_requests_total{api=\"bedrock\",client=\"other\",model=\"m\",operation=\"Converse\",outcome=\"success\"} 1\n"
         ));
         assert!(text.contains("sluice_build_info{version="));
     }

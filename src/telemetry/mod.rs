@@ -18,6 +18,7 @@ mod latency;
 mod log_rate_limit;
 mod log_writer;
 mod metrics;
+mod operation_names;
 mod outcome;
 pub mod process_log;
 mod request_counters;

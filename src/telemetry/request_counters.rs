@@ -16,6 +16,7 @@ use prometheus::core::{Collector, Desc};
 use prometheus::proto::{Counter, LabelPair, Metric, MetricFamily, MetricType};
 
 use super::labels::{Labels, NO_LABEL};
+use super::operation_names::Names;
 use super::{OTHER, Outcome};
 use crate::bedrock::{Operation, Usage};
 
@@ -80,7 +81,8 @@ pub(super) struct KeyParts {
     pub(super) client: u32,
     /// The model that answered, if the answer's usage is known.
     pub(super) model: u32,
-    operation: u8,
+    /// The index in [`Operation::ALL`]; its length for a request that is none.
+    pub(super) operation: u8,
     /// The index in [`Outcome::ALL`].
     pub(super) outcome: u8,
     is_priced: bool,
@@ -216,7 +218,7 @@ impl RequestCounters {
         }
     }
 
-    /// Requests by operation, requested model, client and outcome.
+    /// Requests by API, operation, requested model, client and outcome.
     fn requests(&self, family: &mut Samples) {
         let mut sums = BTreeMap::<_, u64>::new();
         self.each(|KeyParts { requested, client, operation, outcome, .. }, entry| {
@@ -224,11 +226,12 @@ impl RequestCounters {
             *sum += entry.requests.load(Ordering::Relaxed);
         });
         for ((operation, requested, client, outcome), count) in sums {
-            let operation =
-                Operation::ALL.get(usize::from(operation)).map_or(OTHER, |it| it.name());
+            let operation = Operation::ALL.get(usize::from(operation)).copied();
+            let Names { api, operation } = Names::in_metrics(operation);
             let outcome = Outcome::ALL.get(usize::from(outcome)).map_or(OTHER, |it| it.name());
             let (model, client) = (family.text(requested), family.text(client));
             let labels = [
+                ("api", api),
                 ("client", &*client),
                 ("model", &*model),
                 ("operation", operation),

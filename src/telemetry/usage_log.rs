@@ -19,6 +19,8 @@ use rustix::io::Errno;
 use super::Metrics;
 use super::json::Object;
 use super::log_writer::{Buffered, LogWriter, Sink};
+use super::operation_names::Names;
+use crate::bedrock::Operation;
 use crate::config;
 
 /// What one request used. Its JSON has members of the same names.
@@ -30,8 +32,8 @@ pub struct Record<'a> {
     pub request_id: &'a str,
     /// The client's name, as in metrics: `other` without one.
     pub client: &'a str,
-    /// The operation.
-    pub operation: &'a str,
+    /// The operation; `-` in the record, as is its API, for a request that is not one.
+    pub operation: Option<Operation>,
     /// The requested model.
     pub requested_model: Option<&'a str>,
     /// The model that answered.
@@ -116,12 +118,14 @@ impl UsageLog {
 }
 
 fn json(record: &Record<'_>) -> Vec<u8> {
+    let Names { api, operation } = Names::in_logs(record.operation);
     let mut object = Object::with_capacity(768);
     object
         .time("time", record.time)
         .text("request_id", record.request_id)
         .text("client", record.client)
-        .text("operation", record.operation)
+        .plain("api", api)
+        .plain("operation", operation)
         .text_or_null("requested_model", record.requested_model)
         .text_or_null("model", record.model)
         .text_or_null("target", record.target)

@@ -1,4 +1,4 @@
-//! What the requests of each client, and the answers of each model, come to since the start: sums over
+//! What the requests of each client and of each API, and the answers of each model, come to since the start: sums over
 //! the counters of requests, for the status page.
 
 use std::collections::HashMap;
@@ -7,6 +7,7 @@ use std::sync::atomic::Ordering;
 use super::Outcome;
 use super::labels::NO_LABEL;
 use super::request_counters::{Entry, RequestCounters};
+use crate::bedrock::{Api, Operation};
 
 /// Counts since the start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -58,6 +59,17 @@ impl RequestCounters {
         self.each(|key, entry| {
             let outcome = Outcome::ALL.get(usize::from(key.outcome));
             sums.entry(key.client).or_default().add(entry, outcome);
+        });
+        sums
+    }
+
+    /// The sums of each API; those of requests that are no operation have none.
+    pub fn by_api(&self) -> HashMap<Option<Api>, UsageSum> {
+        let mut sums = HashMap::<Option<Api>, UsageSum>::new();
+        self.each(|key, entry| {
+            let outcome = Outcome::ALL.get(usize::from(key.outcome));
+            let operation = Operation::ALL.get(usize::from(key.operation));
+            sums.entry(operation.map(|it| it.api())).or_default().add(entry, outcome);
         });
         sums
     }

@@ -181,7 +181,11 @@ mod tests {
     use super::*;
 
     fn class(status: u16, name: Option<&str>, message: &str) -> FailureClass {
-        let reported = Reported { name: name.map(str::to_owned), message: message.to_owned() };
+        let reported = Reported {
+            name: name.map(str::to_owned),
+            message: message.to_owned(),
+            ..Reported::default()
+        };
         classify(StatusCode::from_u16(status).unwrap(), &reported)
     }
 
@@ -223,12 +227,15 @@ mod tests {
         ] {
             let name =
                 if status == 404 { "ResourceNotFoundException" } else { "AccessDeniedException" };
-            let reported = Reported { name: Some(name.to_owned()), message: message.to_owned() };
+            let reported = Reported {
+                name: Some(name.to_owned()),
+                message: message.to_owned(),
+                ..Reported::default()
+            };
             let status = StatusCode::from_u16(status).unwrap();
             assert_eq!(denial_evidence(status, &reported), wanted, "{status} {message}");
         }
-        let other =
-            Reported { name: Some("ForbiddenException".to_owned()), message: String::new() };
+        let other = Reported { name: Some("ForbiddenException".to_owned()), ..Reported::default() };
         assert_eq!(denial_evidence(StatusCode::FORBIDDEN, &other), Some(Possible));
     }
 

@@ -84,7 +84,7 @@ pub(super) fn translate(
     if let Some(id) = headers.remove(request_id) {
         head.headers.insert(request_id.clone(), id);
     }
-    let reported = Reported { name: Some(name), message };
+    let reported = Reported { name: Some(name), message, ..Reported::default() };
     Answer { class, reported, status: head.status, headers: head.headers, body }
 }
 

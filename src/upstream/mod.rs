@@ -14,6 +14,7 @@ pub mod credentials;
 mod credentials_error;
 pub mod events;
 mod fetch;
+mod first_event;
 mod foreign;
 pub mod http1;
 mod http2;
@@ -40,7 +41,7 @@ pub use classify::FailureClass;
 pub use connect::ConnectionGauges;
 pub use fetch::FetchError;
 pub use pool::set_shard;
-pub use reply::{Failure, Reply, Success, TimeLimit};
+pub use reply::{ExpectedAnswer, Failure, Reply, Success, TimeLimit};
 pub use service::{ServiceError, ServiceRequest};
 
 use crate::config;
@@ -126,20 +127,20 @@ impl Upstream {
     }
 
     /// Sends a request to `origin` and decides its outcome. `make` prepares and signs the request once
-    /// there is a connection to send it on. With `streams`, a success must be an event stream.
+    /// there is a connection to send it on. A success must have the form that is `expected`.
     /// Connecting, the head and the first frame must all come within `first_byte` from `now`. Dropping
     /// the future cancels the request.
     pub async fn send(
         &self,
         origin: &Origin,
         make: impl Fn() -> Result<Request<Bytes>, BuildRequestError>,
-        streams: bool,
+        expected: ExpectedAnswer,
         now: Instant,
         first_byte: Duration,
     ) -> Reply {
         let replied = async {
             match self.round_trip(origin, make, now).await {
-                Ok(response) => reply::read(response, streams).await,
+                Ok(response) => reply::read(response, expected).await,
                 Err(error) => Reply::from(reply::not_sent(error, self.connect_timeout)),
             }
         };
@@ -158,7 +159,7 @@ impl Upstream {
     ) -> Reply {
         let outcome = timeout(first_byte, async {
             match self.send_streaming(origin, request).await {
-                Ok(response) => reply::read(response, false).await,
+                Ok(response) => reply::read(response, ExpectedAnswer::default()).await,
                 Err(error) => Reply::from(reply::not_sent(error, self.connect_timeout)),
             }
         });

@@ -152,7 +152,7 @@ mod tests {
     #[test]
     fn an_answer_is_named_with_the_beginning_of_its_message() {
         let reported = |name: Option<&str>, message: String| {
-            of_answer(&Reported { name: name.map(str::to_owned), message })
+            of_answer(&Reported { name: name.map(str::to_owned), message, ..Reported::default() })
         };
         let throttled = reported(Some("ThrottlingException"), "Too many\ntokens".to_owned());
         assert_eq!(throttled, "ThrottlingException: Too many tokens");

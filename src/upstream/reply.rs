@@ -15,10 +15,10 @@ use http_body_util::{BodyExt, LengthLimitError};
 
 use super::classify::{FailureClass, classify};
 use super::connect::ConnectTimeout;
-use super::{Body, BuildRequestError, SendError, foreign, http1, reason};
+use super::{Body, BuildRequestError, SendError, first_event, foreign, http1, reason};
 use crate::bedrock::error::{self, ERROR_TYPE, Reported, plain_text};
 use crate::bedrock::event_stream::{self, Frame, Kind};
-use crate::bedrock::{ErrorKind, WireError};
+use crate::bedrock::{Api, ErrorKind, WireError, sse};
 use crate::system::descriptors::is_caused_by_exhaustion;
 use crate::system::time::timeout;
 use crate::telemetry::{UpstreamRequestId, with_causes};
@@ -30,7 +30,7 @@ const MAX_ERROR_BODY: usize = 64 * 1024;
 
 /// Longest first frame that is waited for, in bytes. Bedrock's are a few hundred; a longer one
 /// is taken for a success and relayed.
-const MAX_FIRST_FRAME: usize = 128 * 1024;
+pub(super) const MAX_FIRST_FRAME: usize = 128 * 1024;
 
 /// How long the end of a stream may take that began with an exception.
 const AFTER_EXCEPTION: Duration = Duration::from_secs(1);
@@ -117,7 +117,11 @@ pub struct Failure {
 
 impl Failure {
     fn local(class: FailureClass, kind: ErrorKind, message: String) -> Failure {
-        let reported = Reported { name: Some(kind.name().to_owned()), message: message.clone() };
+        let reported = Reported {
+            name: Some(kind.name().to_owned()),
+            message: message.clone(),
+            ..Reported::default()
+        };
         let (head, body) = WireError::new(kind, message).into_response().into_parts();
         Failure {
             class,
@@ -177,7 +181,7 @@ impl Failure {
     }
 
     /// An error answer as it came.
-    fn answer(head: http::response::Parts, body: Bytes, reported: Reported) -> Failure {
+    pub(super) fn answer(head: http::response::Parts, body: Bytes, reported: Reported) -> Failure {
         let class = classify(head.status, &reported);
         let (status, headers) = (head.status, head.headers);
         Failure::from(foreign::Answer { class, reported, status, headers, body })
@@ -192,7 +196,7 @@ impl Failure {
 
     /// An answer that refuses the gateway's credentials may quote what was signed with them, the
     /// session token among it. No other client may see that: the name of the error stays, its text does not.
-    fn without_credentials(mut self) -> Failure {
+    pub(super) fn without_credentials(mut self) -> Failure {
         let Some(kind) = self.reported.kind().filter(|_| self.class == FailureClass::Unusable)
         else {
             return self;
@@ -225,17 +229,36 @@ impl From<foreign::Answer> for Failure {
     }
 }
 
+/// The form that a success must have.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ExpectedAnswer {
+    /// The API whose form its body and its errors have.
+    pub api: Api,
+    /// Whether it is a stream: of frames in Bedrock's own API, of server-sent events in the others.
+    pub streams: bool,
+}
+
+impl ExpectedAnswer {
+    /// The error in a response.
+    fn read_error(self, headers: &HeaderMap, body: &[u8]) -> Reported {
+        match self.api {
+            Api::Bedrock => error::read(headers, body),
+            _ => error::read_dialect(headers, body),
+        }
+    }
+}
+
 /// Reads as much of a response as decides its outcome. What must wait for more of it is boxed, so
 /// that the usual success, which does not, is small.
-pub(super) async fn read(response: Response<Body>, streams: bool) -> Reply {
+pub(super) async fn read(response: Response<Body>, expected: ExpectedAnswer) -> Reply {
     let (head, body) = response.into_parts();
     let is_encoded_or_failed = encoding(&head.headers).is_some() || !head.status.is_success();
-    if !streams && !is_encoded_or_failed && !foreign::is_page(&head.headers) {
+    if !expected.streams && !is_encoded_or_failed && !foreign::is_page(&head.headers) {
         return success(head, Vec::new(), body);
     }
     // A failure that the gateway describes itself does not keep the headers.
     let request_id = UpstreamRequestId::of(&head.headers);
-    match Box::pin(read_further(head, body, streams)).await {
+    match Box::pin(read_further(head, body, expected)).await {
         Reply::Failure(mut failure) => {
             failure.request_id = request_id;
             Reply::Failure(failure)
@@ -245,32 +268,38 @@ pub(super) async fn read(response: Response<Body>, streams: bool) -> Reply {
 }
 
 /// The outcome of a response that its head does not decide.
-async fn read_further(head: http::response::Parts, body: Body, streams: bool) -> Reply {
+async fn read_further(head: http::response::Parts, body: Body, expected: ExpectedAnswer) -> Reply {
     if let Some(encoding) = encoding(&head.headers) {
-        return Reply::from(encoded(head, &encoding));
+        return Reply::from(encoded(head, &encoding, expected));
     }
-    if !head.status.is_success() || !streams && foreign::is_page(&head.headers) {
-        return failed(head, body).await;
+    if !head.status.is_success() || !expected.streams && foreign::is_page(&head.headers) {
+        return failed(head, body, expected).await;
     }
-    if is_event_stream(&head.headers) {
-        return first_frame(head, body).await;
+    match expected.api {
+        Api::Bedrock if has_type(&head.headers, event_stream::CONTENT_TYPE) => {
+            return first_frame(head, body).await;
+        }
+        api if api != Api::Bedrock && has_type(&head.headers, sse::CONTENT_TYPE) => {
+            return first_event::read(head, body, api).await;
+        }
+        _ => {}
     }
     match collect(body).await {
-        Ok(body) => Reply::from(not_a_stream(head, body)),
+        Ok(body) => Reply::from(not_a_stream(head, body, expected)),
         Err(failure) => Reply::from(failure),
     }
 }
 
-async fn failed(head: http::response::Parts, body: Body) -> Reply {
+async fn failed(head: http::response::Parts, body: Body, expected: ExpectedAnswer) -> Reply {
     Reply::from(match http_body_util::Limited::new(body, MAX_ERROR_BODY).collect().await {
         Ok(body) => {
             let body = body.to_bytes();
-            let reported = error::read(&head.headers, &body);
+            let reported = expected.read_error(&head.headers, &body);
             Failure::translated(head, body, reported)
         }
         // Bedrock's are short; the status is enough without the text.
         Err(error) if error.is::<LengthLimitError>() => {
-            let reported = error::read(&head.headers, b"");
+            let reported = expected.read_error(&head.headers, b"");
             Failure::translated(head, Bytes::new(), reported)
         }
         Err(_) => broken("the upstream's error answer broke off"),
@@ -290,12 +319,12 @@ pub(super) fn encoding(headers: &HeaderMap) -> Option<String> {
 
 /// The failure that an encoded answer is. An error keeps its status and headers; its text
 /// is not passed on, since it may quote a secret.
-fn encoded(mut head: http::response::Parts, encoding: &str) -> Failure {
+fn encoded(mut head: http::response::Parts, encoding: &str, expected: ExpectedAnswer) -> Failure {
     let message = format!("the upstream's answer is encoded ({encoding}), which was not asked for");
     if head.status.is_success() {
         return Failure::local(FailureClass::Encoded, ErrorKind::ServiceUnavailable, message);
     }
-    let mut reported = error::read(&head.headers, b"");
+    let mut reported = expected.read_error(&head.headers, b"");
     message.clone_into(&mut reported.message);
     let body = Bytes::from(serde_json::json!({ "message": message }).to_string());
     head.headers.remove(CONTENT_ENCODING);
@@ -417,6 +446,7 @@ fn exception(frame: &Frame<'_>) -> Option<Reported> {
         Kind::Error(code) => Some(Reported {
             name: Some(code.to_owned()),
             message: frame.header(":error-message").unwrap_or_default().to_owned(),
+            ..Reported::default()
         }),
         Kind::Event(_) | Kind::Other => None,
     }
@@ -444,8 +474,8 @@ async fn exception_first(
 
 /// A stream operation that was answered 200 with something that is no stream: the error it
 /// reports, under that error's own status, so that no SDK takes it for a success.
-fn not_a_stream(mut head: http::response::Parts, body: Bytes) -> Failure {
-    let reported = error::read(&head.headers, &body);
+fn not_a_stream(mut head: http::response::Parts, body: Bytes, expected: ExpectedAnswer) -> Failure {
+    let reported = expected.read_error(&head.headers, &body);
     let Some(name) = reported.name.clone() else {
         return broken("the upstream answered a stream operation with something that is no stream");
     };
@@ -456,22 +486,21 @@ fn not_a_stream(mut head: http::response::Parts, body: Bytes) -> Failure {
     Failure::answer(head, body, reported)
 }
 
-fn success(head: http::response::Parts, buffered: Vec<Bytes>, body: Body) -> Reply {
+pub(super) fn success(head: http::response::Parts, buffered: Vec<Bytes>, body: Body) -> Reply {
     let (status, headers) = (head.status, head.headers);
     let is_close_delimited = body.is_close_delimited();
     Reply::Success(Box::new(Success { status, headers, buffered, body, is_close_delimited }))
 }
 
-fn broken(message: &str) -> Failure {
+pub(super) fn broken(message: &str) -> Failure {
     Failure::local(FailureClass::Transient, ErrorKind::ServiceUnavailable, message.to_owned())
 }
 
-fn is_event_stream(headers: &HeaderMap) -> bool {
+/// Whether a response has a content type, with whatever parameters.
+fn has_type(headers: &HeaderMap, wanted: &str) -> bool {
     let content_type = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
     content_type.is_some_and(|value| {
-        value
-            .get(..event_stream::CONTENT_TYPE.len())
-            .is_some_and(|start| start.eq_ignore_ascii_case(event_stream::CONTENT_TYPE))
+        value.get(..wanted.len()).is_some_and(|start| start.eq_ignore_ascii_case(wanted))
     })
 }
 

@@ -13,7 +13,7 @@ use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use tokio::time::Instant;
 
 use super::sign::{Auth, authorize_for};
-use super::{BuildRequestError, Failure, Origin, Reply, Upstream};
+use super::{BuildRequestError, ExpectedAnswer, Failure, Origin, Reply, Upstream};
 use crate::bedrock::account::{AccountOperation, QUOTAS_CONTENT_TYPE, TARGET};
 use crate::bedrock::error::plain_text;
 use crate::bedrock::sigv4::PayloadHash;
@@ -113,7 +113,8 @@ impl Upstream {
         time: Duration,
     ) -> Result<Bytes, ServiceError> {
         let make = || signed(request, SystemTime::now());
-        match self.send(request.origin, make, false, Instant::now(), time).await {
+        match self.send(request.origin, make, ExpectedAnswer::default(), Instant::now(), time).await
+        {
             Reply::Success(success) => match Limited::new(success.body, limit).collect().await {
                 Ok(body) => Ok(body.to_bytes()),
                 Err(error) if error.is::<LengthLimitError>() => Err(ServiceError::TooLong(limit)),

@@ -132,7 +132,7 @@ impl Signer {
         now: SystemTime,
         sign: impl FnOnce(&SigningKey) -> T,
     ) -> T {
-        // The cache tells no services apart, and requests are for this one.
+        // The cache is small, and requests are for this service.
         let is_cached = scope.service == SERVICE;
         if let Some(key) = self.signing_keys.get(scope).filter(|_| is_cached) {
             return sign(&key);
@@ -141,7 +141,7 @@ impl Signer {
         let key = generate_signing_key(secret, now, scope.region, scope.service);
         let key = Arc::new(SigningKey::derived(key.as_ref()));
         if is_cached {
-            self.signing_keys.insert(scope.date, scope.region, &key);
+            self.signing_keys.insert(scope, &key);
         }
         sign(&key)
     }

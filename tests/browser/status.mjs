@@ -304,6 +304,27 @@ describe("a page whose gateway tells of", () => {
     assert.equal(await state(page, "c0").innerText(), "cooling 4 h");
   });
 
+  test("several APIs shows what each was used for, and the API of a failed operation", async () => {
+    const status = await real();
+    const usage = (api, requests, failed) => ({ api, requests, failed, client_errors: 0, input: 5, output: 6, cache_read: 0, cache_write: 0, cost_usd: 0.5 });
+    const failure = (api, operation) => ({ api, operation, outcome: "throttled", status: 429, client: operation, requested_model: "m", attempts: [] });
+    status.api_usage = [usage("bedrock", 7, 0), usage("messages", 3, 1)];
+    status.failures = [failure("messages", "CreateMessage"), failure("bedrock", "Converse")];
+    page = await openWith(gateway, [status]);
+    await page.locator("#apis tr", { hasText: "Messages" }).waitFor();
+    assert.deepEqual(await page.locator("#apis tr").allInnerTexts().then((rows) => rows.map((text) => text.split(/\s+/).slice(0, 3).join(" "))), ["Bedrock 7 0", "Messages 3 1"]);
+    assert.match(await page.locator("#failures tr").first().innerText(), /Messages: CreateMessage/);
+    assert.doesNotMatch(await page.locator("#failures tr").last().innerText(), /Bedrock: /);
+  });
+
+  test("native operations alone shows no list of APIs", async () => {
+    const status = await real();
+    status.api_usage = [{ api: "bedrock", requests: 7 }, { api: "other", requests: 1 }];
+    page = await openWith(gateway, [status]);
+    await page.locator("#state", { hasText: "ready" }).waitFor();
+    assert.equal(await page.locator("#apis-section").isVisible(), false);
+  });
+
   test("a shared queue counts it once", async () => {
     const status = await real();
     const [first, second] = status.targets;

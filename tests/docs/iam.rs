@@ -18,8 +18,8 @@ struct Row {
 
 fn rows() -> Vec<Row> {
     let page = std::fs::read_to_string(root().join("docs/deploy/iam.md")).unwrap();
-    let is_row =
-        |line: &&str| ["| `bedrock:", "| `servicequotas:"].iter().any(|it| line.contains(it));
+    let actions = ["| `bedrock:", "| `bedrock-mantle:", "| `servicequotas:", "| none, "];
+    let is_row = |line: &&str| actions.iter().any(|it| line.contains(it));
     let rows = page.lines().filter(is_row);
     let code = |cell: &str| cell.split('`').skip(1).step_by(2).map(str::to_owned).collect();
     rows.map(|row| {

@@ -156,6 +156,35 @@ async fn a_broken_line_is_shown_with_a_caret_and_a_duplicate_with_both_lines() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_probe_asks_each_target_by_a_surface_that_it_has() {
+    let simulator = Simulator::start().await;
+    let (claude, gpt) = ("us.anthropic.claude-sonnet-5-5", "us.openai.gpt-5.6-sol");
+    let config = Config::without_routes(&simulator)
+        .set("targets.native.model", claude)
+        .set("targets.messages.model", claude)
+        .set("targets.messages.surfaces", vec!["messages"])
+        .set("targets.responses.model", gpt)
+        .set("targets.responses.surfaces", vec!["responses"])
+        .set("targets.mantle.model", "openai.gpt-5.6-sol")
+        .set("targets.mantle.endpoint", "mantle")
+        .set("targets.embed.model", "amazon.titan-embed-text-v2:0")
+        .route(claude, &["native", "messages"]);
+    let checked = check(&config.to_toml(), &["--probe"]).await;
+    assert_eq!(checked.code, 0, "{} {}", checked.stdout, checked.stderr);
+    for (target, verdict) in [
+        ("native", "ok"),
+        ("messages", "ok, by CreateMessage"),
+        ("responses", "ok, by CreateResponse"),
+        ("mantle", "ok, by CreateChatCompletion"),
+        ("embed", "ok, by InvokeModel"),
+    ] {
+        let of_target = format!("target {target} (");
+        let line = checked.stdout.lines().find(|line| line.starts_with(&of_target));
+        assert!(line.unwrap().ends_with(&format!("): {verdict}")), "{line:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_probe_asks_redis_issuers_collector_and_databases() {
     let simulator = Simulator::start().await;
     let (redis, collector) = (Redis::start().await, Collector::start().await);

@@ -242,12 +242,27 @@ async fn the_demos_snippets_work_as_printed() {
     assert!(straight < 30 && by_fallback < 30, "the quota does not suffice for all: {text}");
     assert!(by_wait > by_fallback && waited > 0, "the queue lets more of them have it: {text}");
 
-    for (first, last) in [("curl ", "-d "), ("python3 ", "EOF"), ("Metrics: ", "")] {
+    for api in [
+        "-> us.anthropic",
+        "chat_completions CreateChatCompletion ",
+        "responses CreateResponse ",
+        "messages CreateMessage ",
+    ] {
+        let shown = text.lines().any(|line| line.starts_with("200 success ") && line.contains(api));
+        assert!(shown, "{api}: {text}");
+    }
+
+    for (first, last, told) in [
+        ("curl ", "-d ", "anthropic.claude-"),
+        ("curl -s ", "-d ", "chat.completion"),
+        ("python3 ", "EOF", "anthropic.claude-"),
+        ("Metrics: ", "", "anthropic.claude-"),
+    ] {
         let snippet = snippet(&text, first, last);
         let output = shell(snippet.trim_start_matches("Metrics: ")).await;
         let said = String::from_utf8_lossy(&output.stdout);
         assert!(output.status.success(), "{snippet}: {output:?}");
-        assert!(said.contains("anthropic.claude-"), "{snippet}: {output:?}");
+        assert!(said.contains(told), "{snippet}: {output:?}");
     }
 }
 

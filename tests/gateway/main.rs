@@ -19,6 +19,7 @@ mod support;
 mod access;
 mod accounting;
 mod admin;
+mod apis;
 mod authentication;
 mod bad_bytes;
 mod bad_input;

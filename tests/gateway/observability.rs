@@ -1,9 +1,11 @@
 //! Metrics, the access log, health: what an operator sees of what clients met.
 
+use serde_json::{Value, json};
 use sluice::simulator::Fault;
 
+use crate::support::patience::eventually;
 use crate::support::{
-    Call, Client, Config, Gateway, MODELS, PRIMARY, SECOND, Simulator, bodies, http,
+    Call, Client, Collector, Config, Gateway, MODELS, PRIMARY, SECOND, Simulator, bodies, http,
 };
 
 #[tokio::test(flavor = "multi_thread")]
@@ -110,6 +112,105 @@ async fn the_access_log_has_the_attempts_of_each_request() {
     let output = gateway.output();
     for secret in ["a secret", Simulator::SECRET, "client-secret-key", "Signature="] {
         assert!(!output.contains(secret), "{secret} was logged: {output}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_record_of_a_request_has_its_api() {
+    let (simulator, collector) = (Simulator::start().await, Collector::start().await);
+    let (claude, gpt) = ("us.anthropic.claude-sonnet-5-5", "us.openai.gpt-5.6-sol");
+    let config = Config::without_routes(&simulator)
+        .set("targets.claude.model", claude)
+        .set("targets.gpt.model", gpt)
+        .route(claude, &["claude"])
+        .route(gpt, &["gpt"])
+        .set("usage_log.enabled", true)
+        .set("traces.endpoint_url", collector.url())
+        .set("traces.batch_delay", "20ms");
+    let gateway = Gateway::start(&config).await;
+    let said = json!([{ "role": "user", "content": "hello" }]);
+    let requests = [
+        (
+            "bedrock",
+            "Converse",
+            format!("/model/{claude}/converse"),
+            json!({ "messages": [{ "role": "user", "content": [{ "text": "hello" }] }] }),
+        ),
+        (
+            "chat_completions",
+            "CreateChatCompletion",
+            "/v1/chat/completions".to_owned(),
+            json!({ "model": gpt, "messages": said, "stream": true }),
+        ),
+        (
+            "responses",
+            "CreateResponse",
+            "/openai/v1/responses".to_owned(),
+            json!({ "model": gpt, "input": "hello", "store": false }),
+        ),
+        (
+            "messages",
+            "CreateMessage",
+            "/anthropic/v1/messages".to_owned(),
+            json!({ "model": claude, "messages": said, "max_tokens": 10 }),
+        ),
+    ];
+    for (api, _, path, body) in &requests {
+        let url = format!("{}{path}", gateway.url());
+        let headers = [("content-type", "application/json"), ("anthropic-version", "2023-06-01")];
+        let answer = http::post(&url, &headers, body.to_string()).await;
+        assert_eq!(answer.status, 200, "{api}: {}", answer.text());
+    }
+    http::get(&format!("{}/v1/models", gateway.url())).await;
+    http::get(&format!("{}/nonsense", gateway.url())).await;
+
+    let mut wanted: Vec<_> = requests.iter().map(|(api, name, ..)| (*api, *name)).collect();
+    wanted.extend([("models", "ListModels"), ("-", "-")]);
+    let pair = |record: &Value| {
+        let text = |name: &str| record[name].as_str().unwrap_or_default().to_owned();
+        (text("api"), text("operation"))
+    };
+    let same = |seen: Vec<(String, String)>| {
+        let mut seen: Vec<_> = seen.iter().map(|(a, b)| (a.as_str(), b.as_str())).collect();
+        let mut wanted = wanted.clone();
+        seen.sort_unstable();
+        wanted.sort_unstable();
+        assert_eq!(seen, wanted);
+    };
+    same(gateway.access_log(6).await.iter().map(pair).collect());
+    let records = async || gateway.usage_records().lines().count();
+    eventually("the records of use", records, |count| *count == 6).await;
+    let records = gateway.usage_records();
+    same(records.lines().map(|line| pair(&serde_json::from_str(line).unwrap())).collect());
+
+    let metrics = gateway.metrics().await;
+    for (api, operation) in &wanted {
+        let [api, operation] =
+            [api, operation].map(|name| if *name == "-" { "other" } else { name });
+        let labels = [("api", api), ("operation", operation)];
+        for family in ["sluice_requests_total", "sluice_request_duration_seconds_count"] {
+            assert_eq!(metrics.sum(family, &labels), 1.0, "{family} {labels:?}");
+        }
+    }
+    let status = http::get(&format!("{}/admin/status", gateway.admin_url())).await.json();
+    let usage = &status["api_usage"];
+    let apis: Vec<_> = usage.as_array().unwrap().iter().map(|it| it["api"].clone()).collect();
+    let all = ["bedrock", "chat_completions", "responses", "messages", "models", "other"];
+    assert_eq!(apis, all, "{usage}");
+    assert!(usage[1]["output"].as_u64() > Some(0), "{usage}");
+
+    // The requests that called a model have a span of their own and one of their attempt.
+    let spans = collector.has(10).await;
+    for (api, operation, ..) in &requests {
+        let of_api = spans.iter().filter(|span| span.get("sluice.api") == *api);
+        let names: Vec<&str> = of_api.clone().map(|span| span.get("sluice.operation")).collect();
+        assert_eq!(names, [*operation; 2], "{spans:#?}");
+        for span in of_api {
+            assert_eq!(span.get("gen_ai.provider.name"), "aws.bedrock");
+            assert_eq!(span.get("gen_ai.operation.name"), "chat");
+            let streams = if *api == "chat_completions" { "true" } else { "" };
+            assert_eq!(span.get("gen_ai.request.stream"), streams, "{span:#?}");
+        }
     }
 }
 

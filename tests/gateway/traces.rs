@@ -97,6 +97,7 @@ async fn a_trace_has_the_attempts_and_waits_of_its_request() {
             ("cloud.region", "us-east-1"),
             ("error.type", ""),
             ("sluice.request_id", answer.header("x-sluice-request-id").unwrap()),
+            ("sluice.api", "bedrock"),
             ("sluice.operation", "InvokeModel"),
             ("sluice.outcome", "success"),
             ("sluice.attempts", "3"),

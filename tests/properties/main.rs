@@ -68,6 +68,7 @@ fn of_the_seeds() {
     let bytes: &Properties<[u8]> = &[
         ("identity", properties::identity),
         ("event_stream", properties::event_stream),
+        ("sse", properties::sse),
         ("body", properties::body),
         ("answer", properties::answer),
         ("hyper_oracle", properties::hyper_oracle),
@@ -124,6 +125,15 @@ proptest! {
     }
 
     #[test]
+    fn of_server_sent_events(
+        changed in changed("sse"),
+        made in "\u{feff}?((data|event|id|: x)?:? ?[a-z:{}]{0,6}(\n|\r\n|\r)){0,8}",
+        any in vec(any::<u8>(), 0..120),
+    ) {
+        [changed, made.into_bytes(), any].iter().for_each(|bytes| properties::sse(bytes));
+    }
+
+    #[test]
     fn of_answers(
         changed in changed("answer"),
         fields in "(content-length: [0-9]{1,2}\r\n|transfer-encoding: chunked\r\n|connection: (close|x)\r\n|x: y\r\n){0,3}",
@@ -154,7 +164,7 @@ proptest! {
     #[test]
     fn of_bodies(
         changed in changed("body"),
-        made in "\\{(\"(max_tokens|maxTokens|messages|usage|inferenceConfig)\":[\\[\\]{}0-9e.\"a,:-]{0,12},?){0,4}\\}?",
+        made in "\\{(\"(max_tokens|maxTokens|messages|usage|inferenceConfig|model|store|stream_options)\":[\\[\\]{}0-9e.\"a,:-]{0,12},?){0,4}\\}?",
         any in vec(any::<u8>(), 0..120),
     ) {
         [changed, made.into_bytes(), any].iter().for_each(|bytes| properties::body(bytes));

@@ -13,7 +13,7 @@ use super::path::{Call, PathError, Resource, identifier_in};
 pub fn api_of(rest: &str) -> Option<Api> {
     let (collection, further) = split(rest)?;
     match (collection, further) {
-        ("chat", Some(further)) if further == "completions" => Some(Api::ChatCompletions),
+        ("chat", Some("completions")) => Some(Api::ChatCompletions),
         ("responses", _) => Some(Api::Responses),
         ("messages", _) => Some(Api::Messages),
         ("models", _) => Some(Api::Models),

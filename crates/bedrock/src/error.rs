@@ -8,6 +8,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER};
 use http::{HeaderMap, Response, StatusCode};
+use serde_json::Value;
+
+use super::{dialect, named_limit};
 
 /// Header that names the error.
 pub const ERROR_TYPE: &str = "x-amzn-errortype";
@@ -197,106 +200,116 @@ fn is_control(c: char) -> bool {
 /// The error in an upstream's response.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Reported {
-    /// The bare name, from the header or the body.
+    /// The bare name, from the header or the body: in OpenAI's and Anthropic's APIs, the type.
     pub name: Option<String>,
     /// The message, empty if there is none.
     pub message: String,
+    /// The code, which OpenAI's APIs have beside the type.
+    pub code: Option<String>,
+    /// The member of the request that the error is about, in OpenAI's APIs.
+    pub param: Option<String>,
 }
 
 impl Reported {
-    /// The known error behind the name.
+    /// The known error behind the code or the name, in whatever dialect they are.
     pub fn kind(&self) -> Option<ErrorKind> {
-        self.name.as_deref().and_then(ErrorKind::from_name)
+        let names = [self.code.as_deref(), self.name.as_deref()];
+        let kind = |name| ErrorKind::from_name(name).or_else(|| dialect::kind_of(name));
+        names.into_iter().flatten().find_map(kind)
     }
 }
 
-/// Reads an upstream's error response; whatever is not there or not readable is left out.
+/// Reads an upstream's error response in Bedrock's form; whatever is not there or not readable is left out.
 pub fn read(headers: &HeaderMap, body: &[u8]) -> Reported {
     #[derive(Default, serde::Deserialize)]
     struct Body {
         #[serde(alias = "Message", alias = "errorMessage")]
-        message: Option<serde_json::Value>,
+        message: Option<Value>,
         #[serde(rename = "__type")]
-        shape: Option<serde_json::Value>,
-        code: Option<serde_json::Value>,
+        shape: Option<Value>,
+        code: Option<Value>,
     }
     let body: Body = serde_json::from_slice(body).unwrap_or_default();
-    let text = |value: Option<serde_json::Value>| match value {
-        Some(serde_json::Value::String(text)) => Some(text),
-        _ => None,
-    };
-    let header = headers.get(ERROR_TYPE).and_then(|value| value.to_str().ok()).map(str::to_owned);
+    let name = header_name(headers).or_else(|| text(body.shape)).or_else(|| text(body.code));
     Reported {
-        name: header
-            .or_else(|| text(body.shape))
-            .or_else(|| text(body.code))
-            .map(|name| short_name(&name).to_owned()),
+        name: name.map(|name| short_name(&name).to_owned()),
         message: text(body.message).unwrap_or_default(),
+        ..Reported::default()
     }
 }
+
+/// Reads an error response or an error event of one of the APIs of OpenAI and Anthropic, which may be in their
+/// dialects or in Bedrock's form; whatever is not there or not readable is left out.
+pub fn read_dialect(headers: &HeaderMap, body: &[u8]) -> Reported {
+    #[derive(Default, serde::Deserialize)]
+    struct Body {
+        error: Option<Value>,
+        code: Option<Value>,
+        param: Option<Value>,
+    }
+    let Body { error, code, param } = serde_json::from_slice(body).unwrap_or_default();
+    match error {
+        Some(Value::Object(mut error)) => {
+            let mut member = |name| text(error.remove(name));
+            let name = header_name(headers).or_else(|| member("type"));
+            Reported {
+                name: name.map(|name| short_name(&name).to_owned()),
+                message: member("message").unwrap_or_default(),
+                code: member("code"),
+                param: member("param"),
+            }
+        }
+        // The error events of Responses have all at the top.
+        _ => {
+            let mut reported = read(headers, body);
+            if reported.message.is_empty() {
+                reported.message = text(error).unwrap_or_default();
+            }
+            Reported { code: text(code), param: text(param), ..reported }
+        }
+    }
+}
+
+fn header_name(headers: &HeaderMap) -> Option<String> {
+    headers.get(ERROR_TYPE).and_then(|value| value.to_str().ok()).map(str::to_owned)
+}
+
+fn text(value: Option<Value>) -> Option<String> {
+    match value {
+        Some(Value::String(text)) => Some(text),
+        _ => None,
+    }
+}
+
+/// Whether an error of a client, of status 400, says that the conversation is too long for the model: by its code,
+/// or by the beginning of its message, which is the upstream's own text.
+pub fn is_context_too_long(reported: &Reported) -> bool {
+    if reported.code.as_deref() == Some(dialect::CONTEXT_LENGTH_EXCEEDED)
+        || reported.name.as_deref() == Some(dialect::CONTEXT_LENGTH_EXCEEDED)
+    {
+        return true;
+    }
+    if reported.kind().is_some_and(|kind| kind != ErrorKind::Validation) {
+        return false;
+    }
+    let message = named_limit::own_words(&reported.message);
+    let starts_with = |start: &&str| {
+        message.get(..start.len()).is_some_and(|found| found.eq_ignore_ascii_case(start))
+    };
+    TOO_LONG_STARTS.iter().any(starts_with)
+}
+
+/// How messages begin that say so, of Converse and InvokeModel, of Anthropic's models, and of OpenAI's API.
+const TOO_LONG_STARTS: [&str; 8] = [
+    "prompt is too long",
+    "input is too long",
+    "input length and `max_tokens` exceed context limit",
+    "this model's maximum context length is",
+    "your input exceeds the context window",
+    "the input exceeds the context window",
+    "the model's context window",
+    "context_length_exceeded",
+];
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn names_are_read_in_every_form_they_come_in() {
-        for name in [
-            "ThrottlingException",
-            "throttlingException",
-            "ThrottlingException:http://internal.amazon.com/coral/com.amazon.bedrock/",
-            "com.amazon.coral.service#ThrottlingException",
-        ] {
-            assert_eq!(ErrorKind::from_name(name), Some(ErrorKind::Throttling), "{name}");
-        }
-        assert_eq!(ErrorKind::from_name("SomethingElse"), None);
-    }
-
-    #[test]
-    fn every_kind_is_found_by_its_own_name() {
-        for &kind in ErrorKind::ALL {
-            assert_eq!(ErrorKind::from_name(kind.name()), Some(kind));
-            assert!(kind.status().is_client_error() || kind.status().is_server_error());
-        }
-    }
-
-    #[test]
-    fn the_response_is_in_bedrocks_form() {
-        let response = WireError::new(ErrorKind::Throttling, "say \"when\"")
-            .retry_after(Duration::from_millis(1500))
-            .into_response();
-        assert_eq!(response.status(), 429);
-        assert_eq!(response.headers()[ERROR_TYPE], "ThrottlingException");
-        assert_eq!(response.headers()[RETRY_AFTER], "2");
-        assert_eq!(response.headers()["x-amz-retry-after"], "1500");
-        assert_eq!(response.body(), r#"{"message":"say \"when\""}"#);
-    }
-
-    #[test]
-    fn a_plain_text_is_short_and_on_one_line() {
-        for (text, wanted) in [
-            ("", ""),
-            ("  one\r\n\ttwo\u{0}\u{1b}[31m\u{202e}x ", "one two [31m x"),
-            ("0123456789 0123456789", "0123456789 01234567\u{2026}"),
-            ("01234567890123456789", "01234567890123456789"),
-            ("0123456789012345678 b", "0123456789012345678\u{2026}"),
-            ("012345678901234567890", "0123456789012345678\u{2026}"),
-        ] {
-            let plain = plain_text(text, 20);
-            assert_eq!(plain, wanted, "{text:?}");
-            assert!(plain.chars().count() <= 20);
-        }
-    }
-
-    #[test]
-    fn a_response_is_read_by_header_first_then_body() {
-        let mut headers = HeaderMap::new();
-        let body = br#"{"__type":"a#ValidationException","Message":"no"}"#;
-        let reported = read(&headers, body);
-        assert_eq!(reported.kind(), Some(ErrorKind::Validation));
-        assert_eq!(reported.message, "no");
-        headers.insert(ERROR_TYPE, HeaderValue::from_static("AccessDeniedException:x"));
-        assert_eq!(read(&headers, body).kind(), Some(ErrorKind::AccessDenied));
-        assert_eq!(read(&HeaderMap::new(), b"<html>"), Reported::default());
-    }
-}
+mod tests;

@@ -125,6 +125,14 @@ impl<'a> Scanner<'a> {
         Ok(whole_number(text).map(|number| (number, start..self.at)))
     }
 
+    /// Skips the value that comes next and returns its text, with its place in the whole text.
+    pub fn value(&mut self) -> Result<(&'a [u8], Range<usize>), JsonError> {
+        self.peek()?;
+        let start = self.at;
+        self.skip()?;
+        Ok((self.bytes.get(start..self.at).unwrap_or_default(), start..self.at))
+    }
+
     /// Skips the value that comes next.
     pub fn skip(&mut self) -> Result<(), JsonError> {
         match self.peek()? {

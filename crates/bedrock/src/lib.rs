@@ -8,6 +8,7 @@
 pub mod account;
 pub mod api;
 pub mod api_path;
+pub mod betas;
 pub mod body;
 mod cached_prompt;
 pub mod date;

@@ -15,9 +15,14 @@ pub enum NamedLimit {
 /// What some messages put before the model's own words.
 const WRAPPER: &str = "The model returned the following errors: ";
 
+/// The message of an error without what some put before the model's own words.
+pub(super) fn own_words(message: &str) -> &str {
+    message.strip_prefix(WRAPPER).unwrap_or(message)
+}
+
 /// The limit that a message of a ValidationException names, if it names one.
 pub fn named_limit(message: &str) -> Option<NamedLimit> {
-    let message = message.strip_prefix(WRAPPER).unwrap_or(message);
+    let message = own_words(message);
     let number = |text: &str| {
         let end = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
         let (digits, rest) = text.split_at(end);

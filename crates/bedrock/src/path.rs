@@ -215,6 +215,16 @@ const OTHER_COLLECTIONS: [&str; 30] = [
     "use-case-for-model-access",
 ];
 
+/// What else the paths of Bedrock Runtime begin with.
+const RUNTIME_COLLECTIONS: [&str; 4] = ["model", "guardrail", "guardrail-checks", "async-invoke"];
+
+/// Whether a path of Bedrock Runtime or its control plane can begin with this segment.
+pub fn is_own_collection(segment: &str) -> bool {
+    [INFERENCE_PROFILES, FOUNDATION_MODELS].contains(&segment)
+        || RUNTIME_COLLECTIONS.contains(&segment)
+        || OTHER_COLLECTIONS.contains(&segment)
+}
+
 /// Reads a call of the control plane.
 fn control_plane(method: &Method, path: &str) -> Result<Call, PathError> {
     let path = path.strip_prefix('/').ok_or(PathError::Unknown)?;

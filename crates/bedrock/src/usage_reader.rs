@@ -1,10 +1,11 @@
 //! Reads the token counts and the service tier of a JSON answer while its bytes pass, however long it is.
 //!
 //! Of the answer's own members the reader keeps those that can tell of tokens, which are small, and
-//! forgets the rest as it comes. What it kept is JSON itself and is read by [`Usage::from_body`] at
+//! forgets the rest as it comes. What it kept is JSON itself and is read by [`Usage::from_api_body`] at
 //! the end. So its memory is bounded, its work is spread over the chunks, and it does not matter
 //! where in the answer the counts stand.
 
+use super::api::Api;
 use super::usage::Usage;
 
 /// Longest name of a member that is kept, in bytes.
@@ -23,9 +24,10 @@ const NESTED: [&[u8]; 5] =
 /// A member whose text is kept.
 const TEXT: &[u8] = b"service_tier";
 
-/// Reads one answer.
+/// Reads one answer; by default, one of Bedrock's own API.
 #[derive(Debug, Default)]
 pub struct UsageReader {
+    api: Api,
     at: At,
     /// The name of the member that is being read, as it stands between its quotes.
     key: Vec<u8>,
@@ -70,6 +72,11 @@ enum At {
 }
 
 impl UsageReader {
+    /// A reader of an answer of this API.
+    pub fn new(api: Api) -> UsageReader {
+        UsageReader { api, ..UsageReader::default() }
+    }
+
     /// Reads on.
     pub fn read(&mut self, chunk: &[u8]) {
         let mut rest = chunk;
@@ -95,7 +102,7 @@ impl UsageReader {
 
     /// The counts, once the answer has ended; `None` if it has none, or broke off.
     pub fn usage(&self) -> Option<Usage> {
-        (self.at == At::End).then(|| Usage::from_body(&self.kept)).flatten()
+        (self.at == At::End).then(|| Usage::from_api_body(self.api, &self.kept)).flatten()
     }
 
     /// Whether the answer's closing bracket has not come yet. Of what is no JSON object nothing is said.
@@ -221,7 +228,11 @@ mod tests {
     use super::*;
 
     fn read(text: &[u8], cuts: &[usize]) -> UsageReader {
-        let mut reader = UsageReader::default();
+        read_in(Api::Bedrock, text, cuts)
+    }
+
+    fn read_in(api: Api, text: &[u8], cuts: &[usize]) -> UsageReader {
+        let mut reader = UsageReader::new(api);
         let mut from = 0;
         for &cut in cuts.iter().chain([&text.len()]) {
             let cut = cut.clamp(from, text.len());
@@ -290,6 +301,8 @@ mod tests {
             Just(Value::from("flex")),
             Just(json!({"type": "priority"})),
             any::<(u32, u32)>().prop_map(|(i, o)| json!({"inputTokens": i, "outputTokens": o})),
+            any::<(u32, u32)>().prop_map(|(i, c)| json!({"input_tokens": i, "output_tokens": 1,
+                "input_tokens_details": {"cached_tokens": c}, "service_tier": "priority"})),
             any::<u32>().prop_map(|n| json!([{"tokenCount": n}, {"x": "}]"}, 3])),
             any::<u32>().prop_map(|n| json!({"usageEvent": {"totalInputTokens": n}})),
         ];
@@ -308,8 +321,10 @@ mod tests {
             let separator = if pretty { " ,\n " } else { "," };
             let text = format!("{{{}}}", members.join(separator));
             cuts.sort_unstable();
-            let whole = Usage::from_body(text.as_bytes());
-            prop_assert_eq!(read(text.as_bytes(), &cuts).usage(), whole);
+            for api in Api::ALL {
+                let whole = Usage::from_api_body(api, text.as_bytes());
+                prop_assert_eq!(read_in(api, text.as_bytes(), &cuts).usage(), whole);
+            }
         }
 
         #[test]

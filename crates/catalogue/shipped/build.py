@@ -63,7 +63,7 @@ def build(price_map, own, date, version):
 
     catalogue = {"format": 1, "date": date, "sources": [
         f"litellm {version} (PyPI): {MAP_IN_WHEEL}", "AWS documentation and the AWS service models"],
-        "runtime": {}, "mantle": {}}
+        "betas": own["betas"], "runtime": {}, "mantle": {}}
     for endpoint in ("runtime", "mantle"):
         rows = catalogue[endpoint]
         for glob, row in own["families"][endpoint].items():
@@ -242,10 +242,15 @@ def ordered_price(price):
 
 
 def text_of(catalogue):
-    """The file: one row a line."""
+    """The file: one row or beta flag a line."""
     line = lambda value: json.dumps(value, separators=(",", ":"))
     parts = [f'"format": {catalogue["format"]},\n"date": {line(catalogue["date"])},\n'
              f'"sources": {line(catalogue["sources"])}']
+    tables = []
+    for surface, flags in catalogue["betas"].items():
+        lines = [f"{line(flag)}:{line(flags[flag])}" for flag in sorted(flags)]
+        tables.append(f'"{surface}": {{\n' + ",\n".join(lines) + "\n}")
+    parts.append('"betas": {\n' + ",\n".join(tables) + "\n}")
     for endpoint in ("runtime", "mantle"):
         rows = catalogue[endpoint]
         lines = [f"{line(key)}:{line(ordered(rows[key]))}" for key in sorted(rows)]

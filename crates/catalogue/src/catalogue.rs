@@ -9,6 +9,7 @@ use serde_json::{Map, Value};
 use sluice_bedrock::{Date, ModelId};
 
 use super::Endpoint;
+use super::betas::{BetaSurface, BetaTable, Betas};
 use super::facts::ModelFacts;
 use super::file::{FileError, Row};
 use super::layer::Layer;
@@ -33,6 +34,7 @@ pub struct Catalogue {
     layers: Vec<Arc<Layer>>,
     remembered: Mutex<HashMap<Question, Option<Arc<ModelFacts>>>>,
     names: OnceLock<HashMap<String, String>>,
+    betas: OnceLock<Betas>,
 }
 
 impl PartialEq for Catalogue {
@@ -217,15 +219,20 @@ impl Catalogue {
         ids.into_iter().collect()
     }
 
-    /// Whether this very id is known: a model, or an inference profile of one.
+    /// Whether this very id is known at Bedrock Runtime: a model, or an inference profile of one.
     pub fn is_listed(&self, id: &str) -> bool {
-        if self.layers.iter().any(|layer| layer.ids(Endpoint::Runtime).any(|known| known == id)) {
+        if self.has_id(Endpoint::Runtime, id) {
             return true;
         }
         let Ok(model) = ModelId::new(id) else { return false };
         let Some(geography) = model.geography() else { return false };
         let facts = self.facts(&model, "");
         facts.is_some_and(|facts| facts.profiles.iter().any(|known| known == geography))
+    }
+
+    /// Whether a layer has a row of this very id.
+    pub(super) fn has_id(&self, endpoint: Endpoint, id: &str) -> bool {
+        self.layers.iter().any(|layer| layer.ids(endpoint).any(|known| known == id))
     }
 
     /// The base id of the model that a first-party name stands for at Bedrock Runtime.
@@ -248,15 +255,18 @@ impl Catalogue {
         names.get(name).map(String::as_str)
     }
 
+    /// The beta flags of a way to Bedrock.
+    pub fn betas(&self, surface: BetaSurface) -> &BetaTable {
+        let merged = || {
+            let layers = self.layers.iter();
+            layers.fold(Betas::default(), |below, layer| below.below(layer.betas()))
+        };
+        self.betas.get_or_init(merged).of(surface)
+    }
+
     /// What an output token of the model costs of its quota, unless the account has it otherwise; 1 if no
     /// layer says it.
     pub fn burndown(&self, model: &ModelId) -> u32 {
         self.facts(model, "").and_then(|facts| facts.burndown).unwrap_or(1)
-    }
-
-    /// Whether a model takes `temperature`, `top_p` and `top_k`; true if no layer says it.
-    pub fn takes_sampling(&self, model: &ModelId) -> bool {
-        let facts = self.facts(model, "");
-        facts.and_then(|facts| facts.has("sampling")).unwrap_or(true)
     }
 }

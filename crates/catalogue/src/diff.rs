@@ -6,15 +6,17 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::Endpoint;
+use super::betas::{BetaSurface, BetaTable, Betas};
 use super::layer::Layer;
 use super::merge::leaves;
 
 /// A value that two files have differently.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Difference {
-    /// The endpoint of the row.
-    pub endpoint: Endpoint,
-    /// The key of the row.
+    /// The endpoint of the row; `None` for beta flags, which are of no model.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub endpoint: Option<Endpoint>,
+    /// The key of the row, or `betas`.
     pub row: String,
     /// The field, with dots: `prices.standard.input`.
     pub field: String,
@@ -24,9 +26,9 @@ pub struct Difference {
     pub after: Option<Value>,
 }
 
-/// The values that differ, in order of endpoint, row and field.
+/// The values that differ: those of beta flags, then those of rows in order of endpoint, row and field.
 pub fn differences(before: &Layer, after: &Layer) -> Vec<Difference> {
-    let mut all = Vec::new();
+    let mut all = of_betas(before.betas(), after.betas());
     for endpoint in Endpoint::ALL {
         let rows = |layer: &Layer| -> BTreeMap<String, BTreeMap<String, Value>> {
             let rows = layer.texts(endpoint).map(|(key, text)| {
@@ -47,13 +49,28 @@ pub fn differences(before: &Layer, after: &Layer) -> Vec<Difference> {
                 let value = |values: Option<&BTreeMap<String, Value>>| values?.get(field).cloned();
                 let (before, after) = (value(old), value(new));
                 if before != after {
-                    let (row, field) = (row.clone(), field.clone());
+                    let (endpoint, row, field) = (Some(endpoint), row.clone(), field.clone());
                     all.push(Difference { endpoint, row, field, before, after });
                 }
             }
         }
     }
     all
+}
+
+fn of_betas(before: &Betas, after: &Betas) -> Vec<Difference> {
+    let differing = BetaSurface::ALL.into_iter().flat_map(|surface| {
+        let (before, after) = (before.of(surface), after.of(surface));
+        let flags: BTreeSet<&String> = before.keys().chain(after.keys()).collect();
+        flags.into_iter().filter_map(move |flag| {
+            let value = |table: &BetaTable| table.get(flag).cloned().map(Value::from);
+            let (before, after) = (value(before), value(after));
+            let field = format!("{}.{flag}", surface.name());
+            let row = "betas".to_owned();
+            (before != after).then_some(Difference { endpoint: None, row, field, before, after })
+        })
+    });
+    differing.collect()
 }
 
 #[cfg(test)]
@@ -88,5 +105,24 @@ mod tests {
             ]
         );
         assert_eq!(differences(&after, &after), []);
+    }
+
+    #[test]
+    fn changed_beta_flags_are_named() {
+        let layer = |betas: Value| {
+            let text = json!({ "format": 1, "date": "2026-11-28", "betas": betas }).to_string();
+            Layer::read("one", &text).unwrap()
+        };
+        let before = layer(json!({ "mantle": { "a": "a", "b": null } }));
+        let after = layer(json!({ "mantle": { "a": null, "b": null }, "converse": { "c": "d" } }));
+        let found = differences(&before, &after);
+        let found: Vec<_> = found.iter().map(|it| (&*it.field, &it.before, &it.after)).collect();
+        assert_eq!(
+            found,
+            [
+                ("converse.c", &None, &Some(json!("d"))),
+                ("mantle.a", &Some(json!("a")), &Some(Value::Null)),
+            ]
+        );
     }
 }

@@ -10,24 +10,7 @@ use super::feature;
 use super::file::{Mode, RawTokenCounter, Row};
 use super::lifecycle::Lifecycle;
 use super::price::Prices;
-
-/// A way to call a model.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Surface {
-    /// InvokeModel and InvokeModelWithResponseStream.
-    InvokeModel,
-    /// Converse and ConverseStream.
-    Converse,
-    /// CountTokens.
-    CountTokens,
-    /// OpenAI's Chat Completions.
-    ChatCompletions,
-    /// OpenAI's Responses.
-    Responses,
-    /// Anthropic's Messages.
-    Messages,
-}
+use super::surface::Surface;
 
 /// An effort for an answer, ascending.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -111,6 +94,11 @@ impl ModelFacts {
     /// Whether it has a feature, by [`super::FEATURE_NAMES`]; `None` if that is not known.
     pub fn has(&self, feature: &str) -> Option<bool> {
         self.all_features.get(feature).copied()
+    }
+
+    /// Whether it takes `temperature`, `top_p` and `top_k`; true if that is not known.
+    pub(super) fn takes_sampling(&self) -> bool {
+        self.has("sampling").unwrap_or(true)
     }
 }
 

@@ -12,9 +12,11 @@ use serde_json::value::RawValue;
 use sluice_bedrock::Date;
 
 use super::Endpoint;
-use super::facts::{Effort, Surface, TokenCounter};
+use super::betas::Betas;
+use super::facts::{Effort, TokenCounter};
 use super::feature;
 use super::price::RawPrice;
+use super::surface::Surface;
 
 /// The version of the format that this reads.
 pub const FORMAT: u32 = 1;
@@ -31,6 +33,9 @@ pub enum FileError {
     /// It is of another version of the format.
     #[error("its format is {0}, and this version of Sluice reads format {FORMAT}")]
     Format(u32),
+    /// One of its beta flags is wrong.
+    #[error("betas: {0}")]
+    Betas(String),
     /// One of its rows is wrong.
     #[error("{endpoint} model '{row}': {reason}")]
     Row {
@@ -76,6 +81,8 @@ pub(super) struct File<'a, K> {
     #[serde(default)]
     #[expect(dead_code, reason = "for people")]
     pub sources: Vec<String>,
+    #[serde(default)]
+    pub betas: Betas,
     #[serde(default = "no_rows", borrow, deserialize_with = "rows")]
     pub runtime: Vec<(K, &'a RawValue)>,
     #[serde(default = "no_rows", borrow, deserialize_with = "rows")]

@@ -10,6 +10,7 @@ use serde_json::value::RawValue;
 use sluice_bedrock::Date;
 
 use super::Endpoint;
+use super::betas::Betas;
 use super::file::{FORMAT, File, FileError, Row};
 
 type RowText = Cow<'static, RawValue>;
@@ -21,6 +22,7 @@ pub struct Layer {
     date: Date,
     /// The hash of its text.
     hash: u64,
+    betas: Betas,
     runtime: Rows,
     mantle: Rows,
 }
@@ -54,12 +56,13 @@ impl Layer {
                 Row::read(row.get()).map_err(wrong)?;
             }
         }
+        file.betas.check().map_err(FileError::Betas)?;
         let owned = |rows: Vec<(String, &RawValue)>| {
             let rows = rows.into_iter();
             Rows::of(rows.map(|(key, row)| (Cow::Owned(key), Cow::Owned(row.to_owned()))))
         };
-        let (runtime, mantle) = (owned(file.runtime), owned(file.mantle));
-        Ok(Layer { name: name.into(), date: file.date, hash: hash(text), runtime, mantle })
+        let (runtime, mantle, betas) = (owned(file.runtime), owned(file.mantle), file.betas);
+        Ok(Layer { name: name.into(), date: file.date, hash: hash(text), betas, runtime, mantle })
     }
 
     /// Reads a text that is compiled in, without a check of its rows and without a copy of them.
@@ -69,8 +72,8 @@ impl Layer {
             let rows = rows.into_iter();
             Rows::of(rows.map(|(key, row)| (Cow::Borrowed(key), Cow::Borrowed(row))))
         };
-        let (runtime, mantle) = (borrowed(file.runtime), borrowed(file.mantle));
-        Ok(Layer { name: name.into(), date: file.date, hash: hash(text), runtime, mantle })
+        let (runtime, mantle, betas) = (borrowed(file.runtime), borrowed(file.mantle), file.betas);
+        Ok(Layer { name: name.into(), date: file.date, hash: hash(text), betas, runtime, mantle })
     }
 
     /// The layer that is built in.
@@ -98,6 +101,11 @@ impl Layer {
     /// Whether it has no row.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    /// Its beta flags.
+    pub(super) fn betas(&self) -> &Betas {
+        &self.betas
     }
 
     /// The keys of all its rows, globs included, and their texts.

@@ -6,6 +6,7 @@
 //!
 //! Everything here is pure but for a bounded memory of what was looked up: text in, facts out.
 
+mod betas;
 mod catalogue;
 mod diff;
 mod facts;
@@ -15,18 +16,21 @@ mod layer;
 pub mod lifecycle;
 mod merge;
 mod price;
+mod surface;
 #[cfg(test)]
 mod tests;
 mod typo;
 
+pub use betas::{BetaSurface, BetaTable};
 pub use catalogue::{Catalogue, ExplainedFact, Origin};
 pub use diff::{Difference, differences};
-pub use facts::{Effort, ModelFacts, Surface, TokenCounter};
+pub use facts::{Effort, ModelFacts, TokenCounter};
 pub use feature::FEATURE_NAMES;
 pub use file::{FORMAT, FileError, MAX_FILE_BYTES, Mode};
 pub use layer::Layer;
 pub use lifecycle::{Lifecycle, NoSuccessor};
 pub use price::{Prices, TierPrice, TokenPrice};
+pub use surface::{Surface, Surfaces};
 
 use serde::{Deserialize, Serialize};
 

@@ -42,21 +42,25 @@ pub enum NoSuccessor {
 }
 
 impl Catalogue {
-    /// The days of a model, by its base id; `None` if AWS has not announced any, or none is known.
-    pub fn lifecycle(&self, model: &ModelId) -> Option<Lifecycle> {
-        self.facts(model, "")?.lifecycle.clone()
+    /// The days of a model at an endpoint, by its base id; `None` if AWS has not announced any, or none is
+    /// known.
+    pub fn lifecycle(&self, endpoint: Endpoint, model: &ModelId) -> Option<Lifecycle> {
+        self.facts_at(endpoint, model, "")?.lifecycle.clone()
     }
 
-    /// The id of the model that takes the place of `model` on a day, where `model` is called in `region`.
+    /// The id of the model that takes the place of `model` on a day, where `model` is called at an endpoint in
+    /// `region`.
     ///
     /// A profile is replaced by the profile of the same geography, a foundation model by the profile of the
     /// geography that its region is in, since newer models are served by profiles only. So requests stay in
-    /// their geography. A successor that is retired on this day itself is replaced by its own.
+    /// their geography. The mantle endpoint has no profiles. A successor that is retired on this day itself is
+    /// replaced by its own.
     ///
     /// # Errors
     /// When no model can take the place.
     pub fn successor(
         &self,
+        endpoint: Endpoint,
         model: &ModelId,
         region: &str,
         day: Date,
@@ -64,7 +68,8 @@ impl Catalogue {
         let base = model.base().ok_or(NoSuccessor::Opaque)?;
         let mut next = ModelId::new(base).map_err(|_| NoSuccessor::Opaque)?;
         for step in 0..MAX_CHAIN {
-            let lifecycle = self.lifecycle(&next).filter(|it| step == 0 || it.retires_on <= day);
+            let lifecycle = self.lifecycle(endpoint, &next);
+            let lifecycle = lifecycle.filter(|it| step == 0 || it.retires_on <= day);
             let Some(lifecycle) = lifecycle else { break };
             let successor = lifecycle.successor.ok_or(NoSuccessor::Unknown)?;
             next = ModelId::new(&successor).map_err(|_| NoSuccessor::Unknown)?;
@@ -72,8 +77,11 @@ impl Catalogue {
         if next.as_str() == base {
             return Err(NoSuccessor::Unknown);
         }
-        if !self.takes_all_of(&next, model) {
+        if !self.takes_all_of(endpoint, &next, model) {
             return Err(NoSuccessor::Differs);
+        }
+        if endpoint == Endpoint::Mantle {
+            return Ok(next);
         }
         let id = self.served_as(next.as_str(), model, region).ok_or(NoSuccessor::Elsewhere)?;
         let id = match model.arn_resource().filter(|_| model.geography().is_some()) {
@@ -83,29 +91,37 @@ impl Catalogue {
         ModelId::new(&id).map_err(|_| NoSuccessor::Unknown)
     }
 
-    /// The id by which a successor is called instead of `model`.
+    /// The id by which Bedrock Runtime calls a successor instead of `model`.
     fn served_as(&self, successor: &str, model: &ModelId, region: &str) -> Option<String> {
-        let profile = |geography: &str| {
-            let id = format!("{geography}.{successor}");
-            self.is_listed(&id).then_some(id)
-        };
-        if let Some(geography) = model.geography() {
-            return profile(geography);
+        let successor = ModelId::new(successor).ok()?;
+        match model.geography() {
+            Some(geography) => self.profile_in(&successor, geography),
+            None => self.profile_near(&successor, region_of(model, region)).or_else(|| {
+                let has_profiles =
+                    self.facts(&successor, "").is_some_and(|facts| !facts.profiles.is_empty());
+                (!has_profiles).then(|| successor.to_string())
+            }),
         }
-        let region = model.arn_place().map_or(region, |(_, region)| region);
-        let nearest = region::geographies(region).iter().find_map(|geography| profile(geography));
-        let has_profiles = || {
-            let facts = ModelId::new(successor).ok().and_then(|id| self.facts(&id, ""));
-            facts.is_some_and(|facts| !facts.profiles.is_empty())
-        };
-        nearest.or_else(|| (!has_profiles()).then(|| successor.to_owned()))
     }
 
-    /// Whether a model takes every request that another takes.
-    fn takes_all_of(&self, successor: &ModelId, model: &ModelId) -> bool {
+    /// The inference profile of a model in a geography.
+    fn profile_in(&self, model: &ModelId, geography: &str) -> Option<String> {
+        let id = format!("{geography}.{}", model.base()?);
+        self.is_listed(&id).then_some(id)
+    }
+
+    /// The inference profile of a model that is nearest to a region: that of the region's own geography, else
+    /// of one that the region is in.
+    pub fn profile_near(&self, model: &ModelId, region: &str) -> Option<String> {
+        let mut geographies = region::geographies(region).iter();
+        geographies.find_map(|geography| self.profile_in(model, geography))
+    }
+
+    /// Whether a model takes every request that another takes, at an endpoint.
+    fn takes_all_of(&self, endpoint: Endpoint, successor: &ModelId, model: &ModelId) -> bool {
         let provider =
             |id: &ModelId| id.base().and_then(|base| base.split('.').next().map(str::to_owned));
-        let facts = |id: &ModelId| self.facts_at(Endpoint::Runtime, id, "");
+        let facts = |id: &ModelId| self.facts_at(endpoint, id, "");
         let (Some(new), Some(old)) = (facts(successor), facts(model)) else {
             return false;
         };
@@ -115,8 +131,13 @@ impl Catalogue {
             && new.mode == old.mode
             && features(new.features()).contains(features(old.features()))
             && new.max_output_tokens >= old.max_output_tokens
-            && (self.takes_sampling(successor) || !self.takes_sampling(model))
+            && (new.takes_sampling() || !old.takes_sampling())
     }
+}
+
+/// The region of a model: that of its ARN, else the one where it is called.
+fn region_of<'a>(model: &'a ModelId, region: &'a str) -> &'a str {
+    model.arn_place().map_or(region, |(_, region)| region)
 }
 
 #[cfg(test)]
@@ -135,15 +156,17 @@ mod tests {
     }
 
     fn days(model: &str) -> Option<Lifecycle> {
-        Catalogue::shipped().lifecycle(&id(model))
+        Catalogue::shipped().lifecycle(Endpoint::Runtime, &id(model))
     }
 
     fn takes_all_of(new: &str, old: &str) -> bool {
-        Catalogue::shipped().takes_all_of(&id(new), &id(old))
+        Catalogue::shipped().takes_all_of(Endpoint::Runtime, &id(new), &id(old))
     }
 
     fn replaced(model: &str, region: &str) -> Result<String, NoSuccessor> {
-        let successor = Catalogue::shipped().successor(&id(model), region, day("2026-11-29"));
+        let today = day("2026-11-29");
+        let successor =
+            Catalogue::shipped().successor(Endpoint::Runtime, &id(model), region, today);
         successor.map(|id| id.to_string())
     }
 
@@ -214,6 +237,20 @@ mod tests {
         let none = Err(NoSuccessor::Unknown);
         assert_eq!(replaced("meta.llama3-1-405b-instruct-v1:0", "us-east-1"), none);
         assert_eq!(replaced("anthropic.claude-sonnet-5-5", "us-east-1"), none);
+    }
+
+    #[test]
+    fn at_the_mantle_endpoint_a_successor_is_called_by_its_own_id() {
+        let text = r#"{"format":1,"date":"2026-11-28","mantle":{
+            "acme.old":{"mode":"chat","retires":"2026-01-01","successor":"acme.new"},
+            "acme.new":{"mode":"chat"}}}"#;
+        let known = Catalogue::shipped().with_file("own", text).unwrap();
+        let next = |endpoint| {
+            let next = known.successor(endpoint, &id("acme.old"), "us-east-1", day("2026-11-29"));
+            next.map(|id| id.to_string())
+        };
+        assert_eq!(next(Endpoint::Mantle), Ok("acme.new".to_owned()));
+        assert_eq!(next(Endpoint::Runtime), Err(NoSuccessor::Unknown));
     }
 
     #[test]

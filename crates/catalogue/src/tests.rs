@@ -87,7 +87,8 @@ fn the_newest_claudes_take_no_temperature() {
         ("anthropic.claude-opus-4-7", false),
         ("amazon.nova-lite-v1:0", true),
     ] {
-        assert_eq!(Catalogue::shipped().takes_sampling(&id(model)), wanted, "{model}");
+        let facts = Catalogue::shipped().facts(&id(model), "").unwrap();
+        assert_eq!(facts.takes_sampling(), wanted, "{model}");
     }
 }
 

@@ -6,12 +6,12 @@ use super::Endpoint;
 use super::catalogue::Catalogue;
 
 impl Catalogue {
-    /// The id that was probably meant by one that is not in the catalogue: that lacks its `:0`, has another
-    /// date, or differs in a letter or two. One that differs in other numbers alone may well be a newer
-    /// model.
-    pub fn probably_meant(&self, model: &ModelId) -> Option<String> {
+    /// The id that was probably meant by one that is not in the catalogue of an endpoint: that lacks its `:0`,
+    /// has another date, or differs in a letter or two. One that differs in other numbers alone may well be a
+    /// newer model.
+    pub fn probably_meant(&self, endpoint: Endpoint, model: &ModelId) -> Option<String> {
         const MOST_TYPOS: usize = 2;
-        let is_unknown = !self.has_row(Endpoint::Runtime, model);
+        let is_unknown = !self.has_row(endpoint, model);
         let base = model.base().filter(|base| base.contains('.') && is_unknown)?;
         let with_version = format!("{base}:0");
         let (words, dateless) = (without_digits(base), without_date(base));
@@ -25,7 +25,7 @@ impl Catalogue {
             }
             strsim::osa_distance(id, base)
         };
-        let known = self.ids(Endpoint::Runtime).into_iter();
+        let known = self.ids(endpoint).into_iter();
         let (least, nearest) = known.map(|id| (distance(&id), id)).min()?;
         (least <= MOST_TYPOS).then_some(nearest)
     }

@@ -4,6 +4,7 @@
 //! with a problem is replaced by a stand-in only so that the check can go on; no stand-in ever leaves
 //! this module.
 
+mod apis;
 mod catalogue;
 mod client_identities;
 mod client_keys;
@@ -24,7 +25,6 @@ pub use issuers::keys_url;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::SocketAddr;
 use std::path::Path;
-use std::time::Duration;
 
 use super::bearer_key::{MIN_KEY_CHARS, presentable};
 use super::credentials::Credentials;
@@ -35,7 +35,7 @@ use super::environment::Env;
 use super::error::{Problem, suggestion};
 use super::files;
 use super::model::{Config, Limits, Retry, Route, Server, Target, Upstream, UsageLog};
-use super::raw::{RawConfig, RawRoute, RawUpstream};
+use super::raw::{RawConfig, RawUpstream};
 use super::reference::Scope;
 use sluice_bedrock::Date;
 
@@ -57,7 +57,8 @@ pub(super) fn check(
     let upstream = checker.upstream(&raw.upstream);
     let quotas = checker.quotas(raw);
     let targets = checker.targets(raw, &upstream, &quotas);
-    let routes = checker.routes(&raw.routes, &targets, raw.queue.max_wait);
+    let apis = checker.apis(&raw.apis);
+    let routes = checker.routes(raw, &targets);
     let jobs = checker.jobs(&raw.jobs);
     let config = Config {
         fallback: raw.fallback.clone(),
@@ -66,6 +67,7 @@ pub(super) fn check(
         retry: checker.retry(&raw.retry),
         queue: raw.queue.clone(),
         limits: checker.limits(&raw.limits),
+        apis,
         clients: checker.clients(raw),
         prices: checker.prices(raw),
         issuers: checker.issuers(raw),
@@ -173,10 +175,11 @@ impl Checker<'_> {
         }
     }
 
-    fn routes(&mut self, raw: &[RawRoute], targets: &[Target], max_wait: Duration) -> Vec<Route> {
+    fn routes(&mut self, raw: &RawConfig, targets: &[Target]) -> Vec<Route> {
+        let (max_wait, store) = (raw.queue.max_wait, raw.apis.responses.store);
         let mut seen = HashMap::new();
         let targets = indices(targets);
-        let routes = raw.iter().enumerate().map(|(index, route)| {
+        let routes = raw.routes.iter().enumerate().map(|(index, route)| {
             let at = KeyPath::from(["routes"]).index(index);
             for (i, pattern) in route.models.iter().enumerate() {
                 if let Some(first) = seen.insert(pattern.clone(), index) {
@@ -190,6 +193,7 @@ impl Checker<'_> {
                 targets: self.route_targets(&at.key("targets"), &route.targets, &targets),
                 balance: route.balance,
                 wait_before_fallback: route.wait_before_fallback,
+                store: route.store.unwrap_or(store),
             }
         });
         routes.collect()

@@ -45,6 +45,14 @@ impl Endpoint {
         Self::of_service(if fips { "bedrock-runtime-fips" } else { "bedrock-runtime" }, region)
     }
 
+    /// The public mantle endpoint of a region, which has no FIPS endpoint.
+    ///
+    /// # Errors
+    /// When `region` does not fit in a host name.
+    pub fn of_mantle(region: &str) -> Result<Self, EndpointError> {
+        Self::parse(&format!("https://bedrock-mantle.{region}.api.aws"))
+    }
+
     /// The public endpoint of Bedrock's control plane in a region, or its FIPS endpoint.
     ///
     /// # Errors
@@ -116,6 +124,12 @@ impl Endpoint {
         [".amazonaws.com", ".amazonaws.com.cn", ".api.aws"].iter().any(|end| host.ends_with(end))
     }
 
+    /// Whether it is one of AWS's own mantle endpoints.
+    pub fn is_mantle(&self) -> bool {
+        let host = self.authority.host();
+        self.is_of_aws() && host.split('.').any(|part| part.starts_with("bedrock-mantle"))
+    }
+
     /// Whether requests go to this machine, as they do with a simulator.
     pub fn is_loopback(&self) -> bool {
         let host = self.authority.host().trim_matches(['[', ']']);
@@ -169,6 +183,9 @@ mod tests {
         assert_eq!(control, "https://bedrock.eu-west-1.amazonaws.com");
         let quotas = Endpoint::of_service_quotas("eu-west-1", false).unwrap().to_string();
         assert_eq!(quotas, "https://servicequotas.eu-west-1.amazonaws.com");
+        let mantle = Endpoint::of_mantle("eu-west-1").unwrap();
+        assert_eq!(mantle.to_string(), "https://bedrock-mantle.eu-west-1.api.aws");
+        assert!(mantle.is_mantle() && mantle.is_of_aws());
         let fips = Endpoint::of_region("us-gov-west-1", true).unwrap().to_string();
         assert_eq!(fips, "https://bedrock-runtime-fips.us-gov-west-1.amazonaws.com");
     }

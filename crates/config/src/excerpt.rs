@@ -11,7 +11,7 @@ use super::schema;
 const MAX_CHARS: usize = 160;
 
 /// The formats of texts that hold no secret.
-const PLAIN_FORMATS: [&str; 12] = [
+const PLAIN_FORMATS: [&str; 13] = [
     "duration-or-zero-text",
     "duration-text",
     "guardrail-id",
@@ -20,6 +20,7 @@ const PLAIN_FORMATS: [&str; 12] = [
     "log-filter",
     "model-id",
     "model-pattern",
+    "path-prefix",
     "region",
     "size-text",
     "socket-address",

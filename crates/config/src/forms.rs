@@ -85,6 +85,26 @@ pub(super) fn short_text(text: &str) -> Result<(), String> {
     Err(format!("must have 1 to {MAX_BYTES} bytes"))
 }
 
+/// What the paths of an API begin with, such as `/openai/v1`.
+pub(super) fn path_prefix(prefix: &str) -> Result<(), String> {
+    const MAX_SEGMENTS: usize = 5;
+    const MAX_BYTES: usize = 256;
+    let fits = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
+    let is_segment = |segment: &str| {
+        !segment.is_empty() && segment.chars().all(fits) && segment.chars().any(|c| c != '.')
+    };
+    let is_prefix = |segments: &str| {
+        segments.split('/').count() <= MAX_SEGMENTS && segments.split('/').all(is_segment)
+    };
+    if prefix.len() <= MAX_BYTES && prefix.strip_prefix('/').is_some_and(is_prefix) {
+        return Ok(());
+    }
+    Err(format!(
+        "'{prefix}' is not the beginning of a path; write it like \"/openai/v1\": 1 to {MAX_SEGMENTS} \
+         segments of letters, digits and '._-', and no slash at the end"
+    ))
+}
+
 /// The name of a header.
 pub(super) fn header_name(name: &str) -> Result<(), String> {
     name.parse::<HeaderName>().map(drop).map_err(|_| "is not the name of a header".to_owned())

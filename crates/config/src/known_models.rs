@@ -82,7 +82,7 @@ impl Config {
 
     fn model_of(&self, target: &Target) -> Option<KnownModel> {
         let model = ModelId::new(target.base_model.as_ref().unwrap_or(&target.model)).ok()?;
-        let explained = self.known_models.explain(Endpoint::Runtime, &model, &target.region);
+        let explained = self.known_models.explain(target.service, &model, &target.region);
         let mut facts = facts(explained);
         let mut set = |field: &str, value: Option<Value>| {
             let from = FactSource::Target { target: target.name.clone() };
@@ -92,6 +92,8 @@ impl Config {
         };
         set("max_output_tokens", target.max_output_tokens.map(Value::from));
         set("burndown", target.output_burndown.map(Value::from));
+        set("surfaces", target.surfaces.map(|surfaces| json!(surfaces)));
+        set("path_prefix", target.path_prefix.clone().map(Value::from));
         if let Some(features) = target.features {
             for (name, feature) in sluice_bedrock::Features::NAMES {
                 set(&format!("features.{name}"), Some(json!(features.contains(feature))));
@@ -99,7 +101,7 @@ impl Config {
         }
         Some(KnownModel {
             model: target.model.clone(),
-            endpoint: Endpoint::Runtime,
+            endpoint: target.service,
             target: Some(target.name.clone()),
             region: Some(target.region.clone()),
             facts,

@@ -40,6 +40,7 @@ mod reference;
 mod restart;
 mod schema;
 mod secret;
+mod surfaces;
 mod template;
 mod tls_error;
 mod units;
@@ -69,18 +70,20 @@ pub use lifecycle::{ModelLife, replacement};
 pub use listening::{AdminListener, AdminTls, Listening};
 pub use log_filter::log_filter;
 pub use model::{
-    Auth, Balance, BearerToken, Budget, BudgetStore, CatalogueSettings, ClientAuth,
-    ClientCertificates, ClientConfig, ClientPolicy, Config, Fallback, Guardrail, Guardrails, Hedge,
-    Issuer, IssuerKeys, JobQueue, Jobs, JobsBackend, KeyPair, Learning, Legacy, LegacyAction,
-    LegacyGroup, LegacyMock, LegacyPrompts, LimitKey, Limits, Log, LogFormat, Price, PriceRate,
-    PriceTier, Priority, Proxies, Queue, Quota, RedisKind, Reserve, Retired, Retry, Route, Server,
-    SharedRedis, SharedState, State, StateBackend, Strategy, Target, Tls, TlsVersion,
-    TokenAlgorithm, TokenIdentity, TraceProtocol, Traces, Trust, Unrouted, Upstream, UsageLog,
+    ApiSettings, Apis, Auth, Balance, BearerToken, Budget, BudgetStore, CatalogueSettings,
+    ClientAuth, ClientCertificates, ClientConfig, ClientPolicy, Config, Fallback, Guardrail,
+    Guardrails, Hedge, Issuer, IssuerKeys, JobQueue, Jobs, JobsBackend, KeyPair, Learning, Legacy,
+    LegacyAction, LegacyGroup, LegacyMock, LegacyPrompts, LimitKey, Limits, Log, LogFormat, Price,
+    PriceRate, PriceTier, Priority, Proxies, Queue, Quota, RedisKind, Reserve, ResponsesSettings,
+    Retired, Retry, Route, Server, SharedRedis, SharedState, State, StateBackend, StoreResponses,
+    Strategy, Target, Tls, TlsVersion, TokenAlgorithm, TokenIdentity, TraceProtocol, Traces, Trust,
+    Unrouted, Upstream, UsageLog,
 };
 pub use reference::secret_named;
 pub use restart::needs_restart;
 pub use schema::schema;
 pub use secret::{Secret, clean_secret};
+pub use surfaces::ANTHROPIC_PREFIX;
 pub use tls_error::{in_words as tls_in_words, is_plain_port, tls_error};
 
 use document::{Document, KeyPath};

@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use super::model::{Config, Retired, Target};
 use sluice_bedrock::{Date, ModelId};
-use sluice_catalogue::{Catalogue, Lifecycle, NoSuccessor};
+use sluice_catalogue::{Catalogue, Endpoint, Lifecycle, NoSuccessor};
 
 /// How many days before its end a model is warned of.
 const WARNED_DAYS: i64 = 90;
@@ -60,7 +60,7 @@ impl Config {
             if let Some(successor) = is_own
                 .then(|| {
                     let model = ModelId::new(&target.model).ok()?;
-                    replacement(&known, retired, &model, &target.region, day)
+                    replacement(&known, retired, (target.service, &model), &target.region, day)
                 })
                 .flatten()
             {
@@ -88,14 +88,15 @@ impl Config {
         let model = ModelId::new(named).ok()?;
         let base = target.base_model.as_deref().and_then(|base| ModelId::new(base).ok());
         let Lifecycle { legacy_on, retires_on, .. } =
-            self.known_models.lifecycle(base.as_ref().unwrap_or(&model))?;
+            self.known_models.lifecycle(target.service, base.as_ref().unwrap_or(&model))?;
         // What takes over on the day itself, if that is still to come.
         let then = retires_on.max(self.day);
         let successor = match (self.catalogue.retired, &base) {
             (Retired::Keep, _) => Err(Unreplaced::Kept),
             (Retired::Replace, Some(_)) => Err(Unreplaced::NoSuccessor(NoSuccessor::Opaque)),
             (Retired::Replace, None) => {
-                let successor = self.known_models.successor(&model, &target.region, then);
+                let known = &self.known_models;
+                let successor = known.successor(target.service, &model, &target.region, then);
                 successor.map_err(Unreplaced::NoSuccessor)
             }
         };
@@ -119,18 +120,18 @@ impl Target {
     }
 }
 
-/// The model that takes the place of a retired one in a region on a day; `None` if the model is not retired,
-/// or stays.
+/// The model that takes the place of a retired one, which is called at an endpoint in a region, on a day; `None`
+/// if the model is not retired, or stays.
 pub fn replacement(
     known: &Catalogue,
     retired: Retired,
-    model: &ModelId,
+    (endpoint, model): (Endpoint, &ModelId),
     region: &str,
     day: Date,
 ) -> Option<ModelId> {
-    let is_retired = || known.lifecycle(model).is_some_and(|it| it.retires_on <= day);
+    let is_retired = || known.lifecycle(endpoint, model).is_some_and(|it| it.retires_on <= day);
     match retired {
-        Retired::Replace if is_retired() => known.successor(model, region, day).ok(),
+        Retired::Replace if is_retired() => known.successor(endpoint, model, region, day).ok(),
         Retired::Replace | Retired::Keep => None,
     }
 }
@@ -177,7 +178,8 @@ mod tests {
 
     /// The model of the target, and the warnings.
     fn opus_on(keys: &str, day: &str) -> (String, Vec<String>) {
-        let Loaded { config, warnings, .. } = on(&opus(keys), day);
+        let Loaded { config, mut warnings, .. } = on(&opus(keys), day);
+        warnings.retain(|warning| warning.contains("AWS retire"));
         (config.targets[0].model.clone(), warnings)
     }
 

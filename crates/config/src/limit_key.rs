@@ -6,6 +6,10 @@ use super::units::TextForm;
 #[cfg(test)]
 use super::units::schema_of;
 
+/// Headers with keys of clients.
+const SECRET: [&str; 5] =
+    ["authorization", "x-api-key", "api-key", "cookie", "x-amz-security-token"];
+
 /// What distinguishes clients.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum LimitKey {
@@ -25,10 +29,14 @@ impl TextForm for LimitKey {
         match text.split_once(':') {
             None if text == "access_key" => Ok(LimitKey::AccessKey),
             None if text == "ip" => Ok(LimitKey::Ip),
-            Some(("header", name)) => name
-                .parse()
-                .map(LimitKey::Header)
-                .map_err(|_| format!("'{name}' is not the name of a header")),
+            Some(("header", name)) => {
+                let header: HeaderName =
+                    name.parse().map_err(|_| format!("'{name}' is not the name of a header"))?;
+                if SECRET.contains(&header.as_str()) {
+                    return Err(format!("'{name}' has a secret, and what it has would be logged"));
+                }
+                Ok(LimitKey::Header(header))
+            }
             _ => Err(format!("must be \"access_key\", \"ip\" or \"header:NAME\", not \"{text}\"")),
         }
     }

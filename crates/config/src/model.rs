@@ -6,6 +6,7 @@
 //! become secrets, and what one section takes over from another is filled in. A value that came from
 //! [`Config::load`](super::Config::load) needs no further checks.
 
+mod apis;
 mod clients;
 mod jobs;
 mod legacy;
@@ -14,6 +15,7 @@ mod network;
 mod policy;
 mod prices;
 mod state;
+mod targets;
 mod traces;
 
 use std::path::PathBuf;
@@ -25,6 +27,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use smart_default::SmartDefault;
 
+pub use apis::{ApiSettings, Apis, ResponsesSettings, StoreResponses};
 pub use clients::{
     Auth, BearerToken, ClientConfig, Issuer, IssuerKeys, KeyPair, TokenAlgorithm, TokenIdentity,
 };
@@ -36,16 +39,13 @@ pub use network::{
 pub use policy::{Budget, BudgetStore, ClientPolicy, Guardrail, Guardrails};
 pub use prices::{Price, PriceRate, PriceTier};
 pub use state::{RedisKind, SharedRedis, SharedState, State, StateBackend};
+pub use targets::{Quota, Reserve, Target};
 pub use traces::{TraceProtocol, Traces};
 
-use super::credentials::Credentials;
 use super::effective::Effective;
-use super::endpoint::Endpoint;
 pub use super::limit_key::LimitKey;
-#[cfg(test)]
-use super::tests::names::FeatureNames;
 use super::units::{AnyDuration, NonZeroDuration, Size, TextForm as _};
-use sluice_bedrock::{Date, Features};
+use sluice_bedrock::Date;
 use sluice_catalogue::Catalogue;
 
 /// The whole configuration of one gateway process.
@@ -73,6 +73,8 @@ pub struct Config {
     pub queue: Queue,
     /// What one client may use.
     pub limits: Limits,
+    /// The APIs of OpenAI and Anthropic that are served beside Bedrock's own.
+    pub apis: Apis,
     /// Who may call. Empty: everyone.
     pub clients: Vec<ClientConfig>,
     /// Whose tokens clients may present.
@@ -104,136 +106,6 @@ pub struct Config {
     pub day: Date,
 }
 
-/// One place that can answer: a model in a region, called with one set of credentials.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize, SmartDefault)]
-#[cfg_attr(test, derive(Serialize, JsonSchema))]
-#[serde(default)]
-#[cfg_attr(test, schemars(extend("required" = ["model"])))]
-pub struct Target {
-    /// Key of the target's table in the file; unique. Used in routes, metrics and logs.
-    #[serde(skip)]
-    pub name: String,
-    /// Model id, inference profile or ARN, not percent-encoded.
-    #[cfg_attr(test, schemars(example = "us.anthropic.claude-sonnet-5-5"))]
-    #[cfg_attr(test, schemars(extend("format" = "model-id")))]
-    pub model: String,
-    /// The retired model that the file names and whose place `model` takes.
-    #[serde(skip)]
-    pub replaces: Option<String>,
-    /// Model behind an opaque ARN; limits, price and family come from it.
-    #[cfg_attr(test, schemars(example = "anthropic.claude-sonnet-5-5"))]
-    #[cfg_attr(test, schemars(extend("format" = "model-id")))]
-    pub base_model: Option<String>,
-    /// Name for people. Default: the table's name.
-    #[serde(rename = "name")]
-    #[cfg_attr(test, schemars(example = "Claude Sonnet 5.5"))]
-    pub display_name: Option<String>,
-    /// AWS region that requests are signed for.
-    #[serde(skip)]
-    pub region: String,
-    /// Where requests are sent.
-    #[serde(skip)]
-    #[default(Endpoint::stand_in())]
-    pub endpoint: Endpoint,
-    /// Whose credentials are used. Default: those of `upstream`.
-    #[serde(flatten)]
-    pub credentials: Credentials,
-    /// Cooldown after a throttle, times the number of consecutive throttles.
-    #[serde(with = "NonZeroDuration")]
-    #[default(Duration::from_secs(60))]
-    pub cooldown: Duration,
-    /// Cap on the output tokens a request may ask for. Default: the model's own.
-    #[cfg_attr(test, schemars(range(min = 1, max = 10_000_000)))]
-    pub max_output_tokens: Option<u32>,
-    /// Output tokens that a request without a maximum is counted with at its start, at most; less
-    /// where the target's answers to such requests are shorter. Default: the one of `upstream`.
-    #[cfg_attr(test, schemars(range(min = 1, max = 10_000_000)))]
-    pub assumed_max_output_tokens: Option<u32>,
-    /// What requests may use here. Default: what the model is known for.
-    #[cfg_attr(test, schemars(with = "Option<Vec<FeatureNames>>", example = ["images", "tools"]))]
-    pub features: Option<Features>,
-    /// The target's quota of requests in a minute. Default: it is learned.
-    #[cfg_attr(test, schemars(range(min = 1, max = 10_000_000)))]
-    pub rpm: Option<u32>,
-    /// The target's quota of tokens in a minute. Default: it is learned.
-    #[cfg_attr(test, schemars(range(min = 1, max = 1_000_000_000_000_i64)))]
-    pub tpm: Option<u64>,
-    /// The target's quota of input tokens in a minute, where input and output are counted apart;
-    /// instead of `tpm`. Default: it is learned.
-    #[cfg_attr(test, schemars(range(min = 1, max = 1_000_000_000_000_i64)))]
-    pub input_tpm: Option<u64>,
-    /// The target's quota of output tokens in a minute, where input and output are counted apart;
-    /// instead of `tpm`. Default: it is learned.
-    #[cfg_attr(test, schemars(range(min = 1, max = 1_000_000_000_000_i64)))]
-    pub output_tpm: Option<u64>,
-    /// The target's quota of tokens in a UTC day. Default: none is counted.
-    #[cfg_attr(test, schemars(range(min = 1, max = 1_000_000_000_000_000_i64)))]
-    pub tpd: Option<u64>,
-    /// Input tokens in a minute of capacity that is reserved for the service tier `reserved`. What
-    /// exceeds it counts on the target's other quotas.
-    #[cfg_attr(test, schemars(range(min = 1, max = 1_000_000_000_000_i64)))]
-    pub reserved_input_tpm: Option<u64>,
-    /// Output tokens in a minute of that capacity.
-    #[cfg_attr(test, schemars(range(min = 1, max = 1_000_000_000_000_i64)))]
-    pub reserved_output_tpm: Option<u64>,
-    /// Index into [`Config::quotas`] of the quota that the target shares with others. Excludes
-    /// quotas of the target's own.
-    #[serde(skip)]
-    pub quota: Option<usize>,
-    /// Index into [`Config::quotas`] of a quota of tokens a day that the target draws on besides.
-    #[serde(skip)]
-    pub daily_quota: Option<usize>,
-    /// Quota tokens that one output token takes. Default: what is known of the model.
-    #[cfg_attr(test, schemars(range(min = 1, max = 100)))]
-    pub output_burndown: Option<u32>,
-    /// What a request takes of the quota of tokens at its start: its input as estimated, or the most
-    /// that it can have.
-    pub reserve: Reserve,
-    /// Time from the end of the request to the head of the answer.
-    #[serde(skip)]
-    pub first_byte_timeout: Duration,
-    /// Longest silence between two frames of a stream.
-    #[serde(skip)]
-    pub idle_timeout: Duration,
-}
-
-/// What a request takes of a quota of tokens at its start.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[cfg_attr(test, derive(JsonSchema))]
-#[serde(rename_all = "snake_case")]
-pub enum Reserve {
-    /// Input as estimated from what the target has taught, and the maximum of output.
-    #[default]
-    Estimate,
-    /// The most input that the request can have, and the maximum of output.
-    Maximum,
-}
-
-/// One Bedrock quota that several targets draw on: those of one model, region and account.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
-#[cfg_attr(test, derive(Serialize, JsonSchema))]
-#[serde(default)]
-pub struct Quota {
-    /// Key of the quota's table in the file; unique. Used in metrics and logs.
-    #[serde(skip)]
-    pub name: String,
-    /// Requests in a minute. Default: it is learned.
-    #[cfg_attr(test, schemars(range(min = 1, max = 10_000_000)))]
-    pub rpm: Option<u32>,
-    /// Tokens in a minute. Default: it is learned.
-    #[cfg_attr(test, schemars(range(min = 1, max = 1_000_000_000_000_i64)))]
-    pub tpm: Option<u64>,
-    /// Input tokens in a minute, where input and output are counted apart; instead of `tpm`.
-    #[cfg_attr(test, schemars(range(min = 1, max = 1_000_000_000_000_i64)))]
-    pub input_tpm: Option<u64>,
-    /// Output tokens in a minute, where input and output are counted apart; instead of `tpm`.
-    #[cfg_attr(test, schemars(range(min = 1, max = 1_000_000_000_000_i64)))]
-    pub output_tpm: Option<u64>,
-    /// Tokens in a UTC day. Default: none is counted.
-    #[cfg_attr(test, schemars(range(min = 1, max = 1_000_000_000_000_000_i64)))]
-    pub tpd: Option<u64>,
-}
-
 /// Sends requests for some models to an ordered list of targets.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Route {
@@ -245,6 +117,8 @@ pub struct Route {
     pub balance: Balance,
     /// How long a request stays with the model that it asks for before another may answer.
     pub wait_before_fallback: Duration,
+    /// Whether upstreams may store responses.
+    pub store: StoreResponses,
 }
 
 /// The order among neighbouring targets of the same model in a route.

@@ -5,6 +5,7 @@
 //! default are `Option`s. Required keys may be missing here: validation reports them, and the rest of
 //! the file is still checked.
 
+mod apis;
 mod clients;
 mod jobs;
 
@@ -18,13 +19,15 @@ use serde::Deserialize;
 use serde::Serialize;
 use smart_default::SmartDefault;
 
+pub(super) use apis::{RawApis, RawMessages, RawModels, RawOpenAiApi, RawResponses};
 pub(super) use clients::{RawClient, RawIssuer};
 pub(super) use jobs::RawJobs;
 
 use super::endpoint::Endpoint;
 use super::model::{
     Auth, Balance, CatalogueSettings, Fallback, Hedge, Learning, Legacy, Limits, Log, Price, Queue,
-    Quota, RedisKind, Retry, Server, SharedState, StateBackend, Target, Traces, Upstream, UsageLog,
+    Quota, RedisKind, Retry, Server, SharedState, StateBackend, StoreResponses, Target, Traces,
+    Upstream, UsageLog,
 };
 #[cfg(test)]
 use super::proxy::ProxyUrl;
@@ -64,6 +67,8 @@ pub(super) struct RawConfig {
     /// The clients that may call. None: everyone may.
     #[cfg_attr(test, schemars(length(max = 100_000)))]
     pub(super) clients: Vec<RawClient>,
+    /// The APIs of OpenAI and Anthropic that are served beside Bedrock's own.
+    pub(super) apis: RawApis,
     /// Issuers whose tokens clients may present.
     #[cfg_attr(test, schemars(length(max = 16)))]
     pub(super) issuers: Vec<RawIssuer>,
@@ -145,7 +150,8 @@ pub(super) struct RawTarget {
     #[cfg_attr(test, schemars(example = "us-west-2", extend("format" = "region")))]
     pub(super) region: Option<String>,
     /// URL of a VPC endpoint or simulator. Default: the one of `upstream`, else the public
-    /// endpoint of the target's region.
+    /// endpoint of the target's region. A target at the mantle endpoint does not take over one of
+    /// `upstream` that is AWS's own.
     #[serde(with = "Optional::<Endpoint>")]
     pub(super) endpoint_url: Option<Endpoint>,
     /// Name of the quota in `quotas` that the target shares with others; instead of `rpm`, `tpm`,
@@ -186,6 +192,8 @@ pub(super) struct RawRoute {
     /// best target with room answers at once.
     #[serde(with = "AnyDuration")]
     pub(super) wait_before_fallback: Duration,
+    /// Whether upstreams may store responses. Default: the setting of `apis.responses`.
+    pub(super) store: Option<StoreResponses>,
 }
 
 /// What replicas share, and where the spending of clients is kept.

@@ -289,6 +289,7 @@ fn form_problem(text: &str, schema: &Value) -> Option<String> {
         "guardrail-version" => forms::guardrail_version(text),
         "short-text" => forms::short_text(text),
         "header-name" => forms::header_name(text),
+        "path-prefix" => forms::path_prefix(text),
         KEY_FORMAT => bearer_key::check(text),
         REDIS_FORMAT => redis_url::check(text),
         _ => Ok(()),

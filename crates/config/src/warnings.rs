@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use super::error::suggestion;
 use super::model::{BudgetStore, ClientAuth, Config, JobsBackend, Target, Unrouted};
 use sluice_bedrock::{ModelId, region};
-use sluice_catalogue::Catalogue;
+use sluice_catalogue::Endpoint as Service;
 
 /// The warnings about a configuration, a sentence each.
 pub(super) fn of(config: &Config) -> Vec<String> {
@@ -35,13 +35,15 @@ pub(super) fn of(config: &Config) -> Vec<String> {
             warnings.extend(unknown_region(&format!("target '{name}'"), &target.region));
         }
         for id in [Some(&target.model), target.base_model.as_ref()].into_iter().flatten() {
-            warnings.extend(meant(&config.known_models, id).map(|meant| {
+            warnings.extend(meant(config, target, id).map(|meant| {
                 format!(
                     "target '{name}': '{id}' is no model that is known; did you mean '{meant}'?"
                 )
             }));
         }
         warnings.extend(elsewhere(target));
+        warnings.extend(profile_only(config, target));
+        warnings.extend(other_endpoint(target));
         let shared = target.endpoint == config.upstream.endpoint;
         if shared && target.region != config.upstream.region && !target.endpoint.is_loopback() {
             warnings.push(format!(
@@ -123,9 +125,9 @@ fn has_one_model(config: &Config, targets: &[usize]) -> bool {
 }
 
 /// The id that was probably meant by one that is not known; of a profile that of the profile.
-fn meant(known: &Catalogue, id: &str) -> Option<String> {
+fn meant(config: &Config, target: &Target, id: &str) -> Option<String> {
     let model = ModelId::new(id).ok()?;
-    let meant = known.probably_meant(&model)?;
+    let meant = config.known_models.probably_meant(target.service, &model)?;
     Some(match model.geography().filter(|_| !id.starts_with("arn:")) {
         Some(geography) => format!("{geography}.{meant}"),
         None => meant,
@@ -138,6 +140,41 @@ fn unknown_region(place: &str, name: &str) -> Option<String> {
     region::partition(name)
         .is_none()
         .then(|| format!("{place} has the region '{name}', which AWS is not known to have{hint}"))
+}
+
+/// The warning about a target that calls a model by its bare id, although it has inference profiles alone.
+fn profile_only(config: &Config, target: &Target) -> Option<String> {
+    let model = ModelId::new(&target.model).ok()?;
+    let is_bare = target.service == Service::Runtime && model.base() == Some(&target.model);
+    let facts = config.facts_of(target).filter(|_| is_bare)?;
+    if facts.on_demand != Some(false) {
+        return None;
+    }
+    let near = config.known_models.profile_near(&model, &target.region);
+    let any = || Some(format!("{}.{model}", facts.profiles.first()?));
+    let hint = near.or_else(any).map(|profile| format!(", such as '{profile}'"));
+    Some(format!(
+        "target '{}': Bedrock Runtime has '{model}' by inference profiles only: name one{}",
+        target.name,
+        hint.unwrap_or_default()
+    ))
+}
+
+/// The warning about a target whose URL is that of the endpoint that it does not name.
+fn other_endpoint(target: &Target) -> Option<String> {
+    let Target { name, service, endpoint, .. } = target;
+    let is_runtime = || endpoint.authority().host().contains("bedrock-runtime");
+    match service {
+        Service::Runtime if endpoint.is_mantle() => Some(format!(
+            "target '{name}' is sent to {endpoint}, a mantle endpoint, which has no native operations; set \
+             endpoint = \"mantle\""
+        )),
+        Service::Mantle if endpoint.is_of_aws() && is_runtime() => Some(format!(
+            "target '{name}' has endpoint = \"mantle\", but is sent to {endpoint}, which is of Bedrock \
+             Runtime"
+        )),
+        _ => None,
+    }
 }
 
 /// The warning about a target whose model is not in the target's region.

@@ -80,6 +80,7 @@ fn route(
             shared.quotas.clear_accounts();
             // The one that the simulator began with was small enough.
             let _ = shared.account.set(shared.settings.account.clone());
+            shared.responses.clear();
             shared.log.clear();
             ok(json!({}))
         }

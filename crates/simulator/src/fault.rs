@@ -2,7 +2,10 @@
 //!
 //! A rule names a model and an operation (or any), how many matching requests pass untouched
 //! first and how many it then hits. The first rule that hits a request wins; a rule that is used
-//! up is forgotten. What a fault does on the wire is in `stream` and `handler`.
+//! up is forgotten. What a fault does on the wire is in `stream` and `inject`.
+//!
+//! Errors are described in Bedrock's dialect; on a path of OpenAI's or Anthropic's they are in that one. A
+//! frame of a stream of server-sent events is an event.
 
 use std::sync::Arc;
 
@@ -133,7 +136,8 @@ pub enum Fault {
         #[serde(default = "first")]
         frame: u64,
     },
-    /// A frame with a wrong message checksum, after which the stream continues.
+    /// A frame with a wrong message checksum, or an event whose data are no JSON, after which the stream
+    /// continues.
     BadCrcFrame {
         /// Which frame, from 1.
         #[serde(default = "first")]
@@ -150,6 +154,18 @@ pub enum Fault {
     },
     /// A 200 with the right content type and no frame at all.
     EmptyStream,
+    /// The stream ends well, but without its last frame: the one that says that the answer is complete.
+    EndBeforeLastFrame,
+    /// `response.failed` in place of a frame, in a stream of OpenAI's Responses. In other streams an
+    /// exception.
+    ResponseFailed {
+        /// The exception's name as in a stream.
+        #[serde(default = "internal_in_stream")]
+        name: String,
+        /// Which frame, from 1.
+        #[serde(default = "first")]
+        frame: u64,
+    },
 }
 
 impl Fault {
@@ -169,6 +185,8 @@ impl Fault {
                 | Self::BadCrcFrame { .. }
                 | Self::SlowTrickle { .. }
                 | Self::EmptyStream
+                | Self::EndBeforeLastFrame
+                | Self::ResponseFailed { .. }
         )
     }
 
@@ -185,6 +203,10 @@ fn throttling() -> String {
 
 fn throttling_in_stream() -> String {
     "throttlingException".to_owned()
+}
+
+fn internal_in_stream() -> String {
+    "internalServerException".to_owned()
 }
 
 fn too_many_requests() -> u16 {

@@ -2,7 +2,6 @@
 
 use std::convert::Infallible;
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use http::header::{CONTENT_LENGTH, HeaderValue};
 use http::{Request, Response, StatusCode, request};
@@ -10,18 +9,21 @@ use http_body_util::{BodyExt as _, Limited};
 use hyper::body::Incoming;
 use tokio::time::Instant;
 
-use super::control_plane::{USUAL_REGION, View};
+use super::apis::{ApiCall, Place, chosen_endpoint};
+use super::authenticate::{authenticate, authenticate_in_dialect};
+use super::control_plane::View;
+use super::fault::Fault;
 use super::inject::inject;
 use super::log::Record;
 use super::model;
 use super::reply::{Accepted, Failure, Reply};
-use super::signature::{self, Received, Verified};
 use super::stream::{Body, play, with_fault};
 use super::wire::Wire;
 use super::{State, bidirectional, control, guardrail, service_quotas};
 use sluice_bedrock::account::{AccountOperation, Service, availability_of, quotas_operation};
 use sluice_bedrock::path::{self, Call, PathError, Resource};
 use sluice_bedrock::{ErrorKind, MAX_BODY_BYTES, Operation};
+use sluice_catalogue::Endpoint;
 
 /// Answers one request of a connection.
 pub(super) async fn handle(
@@ -35,27 +37,30 @@ pub(super) async fn handle(
     }
     let mut record = shared.log.open(wire.number, &head);
     let rng = shared.rng(record.seq());
+    let id = uuid::Builder::from_random_bytes(rng.clone().u128(..).to_be_bytes()).into_uuid();
+    let id = id.to_string();
+    let dialect = Place::of(head.uri.path()).map(Place::dialect).unwrap_or_default();
     let call = path::parse(&head.method, head.uri.path());
     let is_bidirectional =
         |call: &Call| call.operation == Operation::InvokeModelWithBidirectionalStream;
     if let Some(call) = call.ok().filter(is_bidirectional) {
         return Ok(match begin(&shared, &wire, &head, &call, &mut record).await {
             Ok(None) => bidirectional::answer(&shared, &head, body, record),
-            Ok(Some(reply)) => finish(reply, record, wire, rng),
+            Ok(Some(reply)) => finish(reply, record, wire, &id),
             Err(failure) => {
                 record.note(|entry| entry.error = Some(failure.name.clone()));
-                finish(failure.into_reply(), record, wire, rng)
+                finish(failure.into_reply(dialect, &id), record, wire, &id)
             }
         });
     }
-    let reply = match respond(&shared, &wire, &head, body, &mut record, rng.clone()).await {
+    let reply = match respond(&shared, &wire, &head, body, &mut record, rng, &id).await {
         Ok(reply) => reply,
         Err(failure) => {
             record.note(|entry| entry.error = Some(failure.name.clone()));
-            failure.into_reply()
+            failure.into_reply(dialect, &id)
         }
     };
-    Ok(finish(reply, record, wire, rng))
+    Ok(finish(reply, record, wire, &id))
 }
 
 /// What comes before a bidirectional stream begins: its credentials, a fault, the model. Its body has
@@ -72,12 +77,21 @@ async fn begin(
         entry.model = call.model().map(ToString::to_string);
     });
     authenticate(shared, head, &[], Service::Bedrock, record)?;
+    check_endpoint(shared, head)?;
     let fault = shared.faults.take(&model::names(call.model()), call.operation.name(), true);
     if let Some(fault) = &fault {
         record.note(|entry| entry.fault = Some(fault.kind()));
         return inject(fault, wire, record).await;
     }
     Ok(None)
+}
+
+/// Refuses a call of Bedrock Runtime where the simulator plays mantle.
+fn check_endpoint(shared: &State, head: &request::Parts) -> Result<(), Failure> {
+    match chosen_endpoint(&shared.settings, head) {
+        Some(Endpoint::Mantle) => Err(no_call(PathError::Unknown)),
+        _ => Ok(()),
+    }
 }
 
 async fn respond(
@@ -87,9 +101,14 @@ async fn respond(
     body: Incoming,
     record: &mut Record,
     rng: fastrand::Rng,
+    request_id: &str,
 ) -> Result<Reply, Failure> {
     let started = Instant::now();
-    let call = path::parse(&head.method, head.uri.path());
+    let place = Place::of(head.uri.path());
+    let call = match place {
+        Some(place) => place.call(&head.method),
+        None => path::parse(&head.method, head.uri.path()),
+    };
     if let Ok(call) = &call {
         record.note(|entry| {
             entry.operation = Some(call.operation.name());
@@ -112,7 +131,12 @@ async fn respond(
         let listed = list_quotas(shared, wire, head, &body, target, record).await;
         return Ok(listed.unwrap_or_else(service_quotas::into_reply));
     }
-    let region = authenticate(shared, head, &body, Service::Bedrock, record)?;
+    let request = Accepted { head, body, started, seq: record.seq(), rng, fault: None };
+    if let Some(place) = place {
+        return respond_in_dialect(shared, wire, place, call, request, record, request_id).await;
+    }
+    let region = authenticate(shared, head, &request.body, Service::Bedrock, record)?;
+    check_endpoint(shared, head)?;
     let account = shared.account.get();
     let view = View { account: &account, region: &region };
     if let Some(model) = availability_of(&head.method, head.uri.path()) {
@@ -134,11 +158,53 @@ async fn respond(
             return Ok(reply);
         }
     }
-    let seq = record.seq();
-    let request = Accepted { head, body, started, seq, rng, fault };
+    let request = Accepted { fault, ..request };
     let mut reply = dispatch(shared, view, call, &request, record).await?;
     if let Some(fault) = &request.fault {
-        reply.script = with_fault(reply.script, fault);
+        reply.script = with_fault(reply.script, fault, None);
+    }
+    Ok(reply)
+}
+
+/// Answers a request in the APIs of OpenAI and Anthropic.
+async fn respond_in_dialect(
+    shared: &State,
+    wire: &Wire,
+    place: Place<'_>,
+    call: Result<Call, PathError>,
+    request: Accepted<'_>,
+    record: &mut Record,
+    request_id: &str,
+) -> Result<Reply, Failure> {
+    let head = request.head;
+    let chosen = chosen_endpoint(&shared.settings, head);
+    let call = call.map(|call| ApiCall::read(place, call, chosen, &request.body));
+    if let Ok(call) = &call {
+        record.note(|entry| {
+            entry.model = call.model().map(str::to_owned);
+            entry.endpoint = call.endpoint_name();
+        });
+    }
+    let region = authenticate_in_dialect(shared, place, head, &request.body, record)?;
+    let call = call.map_err(no_call)?;
+    let names = call.names();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let fault = shared.faults.take(&names, call.operation().name(), call.is_stream());
+    if let Some(fault) = &fault {
+        record.note(|entry| entry.fault = Some(fault.kind()));
+        if *fault == Fault::Json200OnStream {
+            let failure = Failure::new(ErrorKind::InternalServer, "The request failed.");
+            let reply = failure.into_reply(place.dialect(), request_id);
+            return Ok(Reply { status: StatusCode::OK, ..reply });
+        }
+        if let Some(reply) = inject(fault, wire, record).await? {
+            return Ok(reply);
+        }
+    }
+    let mut reply = call.answer(shared, &region, &request, record).await?;
+    if let Some(fault) = &fault {
+        let events = call.is_stream().then(|| call.error_events(request_id));
+        reply.script = with_fault(reply.script, fault, events);
     }
     Ok(reply)
 }
@@ -220,55 +286,6 @@ async fn dispatch(
     }
 }
 
-/// Verifies the credentials of a request to a service, and returns the region that it is signed for.
-fn authenticate(
-    shared: &State,
-    head: &request::Parts,
-    body: &[u8],
-    service: Service,
-    record: &Record,
-) -> Result<String, Failure> {
-    let settings = &shared.settings;
-    if !settings.verify_signatures {
-        record.note(|entry| entry.signature = Some("unchecked"));
-        return Ok(USUAL_REGION.to_owned());
-    }
-    let request = Received {
-        method: &head.method,
-        path: head.uri.path(),
-        query: head.uri.query().unwrap_or_default(),
-        headers: &head.headers,
-        authority: head.uri.authority().map(|authority| authority.as_str()),
-        body,
-    };
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-    let now = i64::try_from(now).unwrap_or(i64::MAX / 2);
-    // Service Quotas takes no API key of Bedrock.
-    let bearer = settings.bearer_token.as_ref().filter(|_| service == Service::Bedrock);
-    match signature::verify_for(service.signing_name(), &request, &settings.keys, bearer, now) {
-        Ok(Verified::SigV4 { access_key_id, region }) => {
-            record.note(|entry| {
-                entry.signature = Some("valid");
-                entry.access_key_id = Some(access_key_id);
-                entry.region = Some(region.clone());
-            });
-            Ok(region)
-        }
-        Ok(Verified::Bearer) => {
-            record.note(|entry| entry.signature = Some("bearer"));
-            Ok(USUAL_REGION.to_owned())
-        }
-        Err(refusal) => {
-            record.note(|entry| entry.signature = Some(refusal.name()));
-            Err(Failure {
-                name: refusal.name().to_owned(),
-                status: StatusCode::FORBIDDEN,
-                message: refusal.to_string(),
-            })
-        }
-    }
-}
-
 fn no_call(error: PathError) -> Failure {
     match error {
         PathError::Model(_) => {
@@ -286,9 +303,8 @@ fn no_call(error: PathError) -> Failure {
     }
 }
 
-fn finish(reply: Reply, record: Record, wire: Arc<Wire>, mut rng: fastrand::Rng) -> Response<Body> {
+fn finish(reply: Reply, record: Record, wire: Arc<Wire>, request_id: &str) -> Response<Body> {
     record.note(|entry| entry.status = Some(reply.status.as_u16()));
-    let id = uuid::Builder::from_random_bytes(rng.u128(..).to_be_bytes()).into_uuid();
     let mut response = Response::new(play(reply.script, reply.reservation, record, wire));
     *response.status_mut() = reply.status;
     let headers = response.headers_mut();
@@ -296,7 +312,7 @@ fn finish(reply: Reply, record: Record, wire: Arc<Wire>, mut rng: fastrand::Rng)
     if let Some(length) = reply.length {
         headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
     }
-    if let Ok(id) = HeaderValue::try_from(id.to_string()) {
+    if let Ok(id) = HeaderValue::try_from(request_id) {
         headers.insert("x-amzn-requestid", id);
     }
     response

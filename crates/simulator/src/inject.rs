@@ -73,11 +73,7 @@ pub(super) async fn inject(
                 .to_owned(),
         ),
         Fault::Error { name, status, message } => {
-            return Err(Failure {
-                name: name.clone(),
-                status: error_status(*status),
-                message: message.clone(),
-            });
+            return Err(Failure::named(name.clone(), error_status(*status), message.clone()));
         }
         Fault::ErrorAsTypeInBody { name, status } => {
             record.note(|entry| entry.error = Some(name.clone()));

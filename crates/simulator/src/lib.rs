@@ -1,11 +1,12 @@
 //! Amazon Bedrock Runtime in your own process, for tests, development and the demo.
 //!
 //! The way of a request: `server` accepts the connection. `handler` reads the request, logs it
-//! (`log`), verifies its credentials (`signature`), injects a scripted fault (`fault`, `inject`, `wire`) and passes it
-//! to `model`, `guardrail`, `async_invoke`, `bidirectional`, `control_plane` or `service_quotas`; the
-//! last two describe the account of the settings (`account`). `model` validates it,
-//! takes its quota (`quota`) and has the answer written (`answer`, `stream`), which echoes the
-//! request or is scripted (`scripted_answers`). `control` is the HTTP API that scripts all this.
+//! (`log`), has its credentials verified (`authenticate`, `signature`), injects a scripted fault (`fault`,
+//! `inject`, `wire`) and passes it to `model`, `apis` (those of OpenAI and Anthropic), `guardrail`,
+//! `async_invoke`, `bidirectional`, `control_plane` or `service_quotas`; the last two describe the account
+//! of the settings (`account`). `model` validates it, takes its quota (`quota`) and has the answer written
+//! (`answer`, `stream`), which echoes the request or is scripted (`scripted_answers`). `control` is the
+//! HTTP API that scripts all this.
 //!
 //! Signatures are verified with code of its own, so that a mistake in the signer of a gateway does
 //! not meet the same mistake here.
@@ -14,7 +15,9 @@
 
 mod account;
 mod answer;
+mod apis;
 mod async_invoke;
+mod authenticate;
 mod bidirectional;
 mod control;
 mod control_plane;
@@ -49,7 +52,7 @@ pub use quota::{Account, QuotaState, Quotas, Refused, Reservation};
 pub use scripted_answers::{Answers, MAX_ANSWER_BYTES, TooManyAnswers};
 pub use settings::{
     ACCOUNT, DEFAULT_ACCESS_KEY_ID, DEFAULT_BEARER_TOKEN, DEFAULT_SECRET_ACCESS_KEY, Latency,
-    ModelSettings, ServedTier, Settings,
+    ModelSettings, PlayedEndpoint, ServedTier, Settings,
 };
 pub use signature::{Received, Refusal, Verified, sha256_hex, verify};
 
@@ -96,6 +99,7 @@ impl Simulator {
             faults: Faults::default(),
             answers: Answers::default(),
             invocations: async_invoke::Invocations::default(),
+            responses: apis::Responses::default(),
             quotas,
             settings,
         };
@@ -146,6 +150,7 @@ struct State {
     quotas: Quotas,
     account: AccountControl,
     invocations: async_invoke::Invocations,
+    responses: apis::Responses,
 }
 
 impl State {

@@ -2,7 +2,7 @@
 //!
 //! The log is a ring of bounded size. An entry is opened when a request's head is there and
 //! closed once: by the end of its answer, by a fault that broke the connection, or by a client
-//! that went away (the record is dropped before its end). Signatures, bearer keys and session
+//! that went away (the record is dropped before its end). Signatures, keys and session
 //! tokens are left out; all other headers are kept as they came.
 
 use std::collections::{BTreeMap, VecDeque};
@@ -49,8 +49,10 @@ pub struct Entry {
     pub path: String,
     /// The operation, when the path names one.
     pub operation: Option<&'static str>,
-    /// The model id, decoded, when the path names one.
+    /// The model id, decoded, when the path or the body names one.
     pub model: Option<String>,
+    /// `runtime` or `mantle`, for the APIs of OpenAI and Anthropic when it is known which one is meant.
+    pub endpoint: Option<&'static str>,
     /// All headers by lower-case name, with every value they came with.
     pub headers: BTreeMap<String, Vec<String>>,
     /// Length of the body in bytes.
@@ -59,7 +61,7 @@ pub struct Entry {
     pub body_sha256: String,
     /// The beginning of the body; what is not UTF-8 is replaced.
     pub body: String,
-    /// `valid`, `bearer`, `unchecked`, or the exception that the credentials got.
+    /// `valid`, `bearer`, `api_key`, `unchecked`, or the exception that the credentials got.
     pub signature: Option<&'static str>,
     /// The access key id of the signature.
     pub access_key_id: Option<String>,
@@ -166,6 +168,7 @@ impl Log {
             path: head.uri.path_and_query().map(ToString::to_string).unwrap_or_default(),
             operation: None,
             model: None,
+            endpoint: None,
             headers: shown_headers(&head.headers),
             body_bytes: 0,
             body_sha256: String::new(),
@@ -263,7 +266,7 @@ fn shown_headers(headers: &HeaderMap) -> BTreeMap<String, Vec<String>> {
     for (name, value) in headers {
         let text = String::from_utf8_lossy(value.as_bytes());
         let text = match name.as_str() {
-            "x-amz-security-token" => "(hidden)".to_owned(),
+            "x-amz-security-token" | "x-api-key" => "(hidden)".to_owned(),
             "authorization" => match (text.split_once("Signature="), text.split_once(' ')) {
                 (Some((before, _)), _) => format!("{before}Signature=(hidden)"),
                 (None, Some((scheme, _))) => format!("{scheme} (hidden)"),
@@ -285,6 +288,7 @@ mod tests {
             .header("authorization", "AWS4-HMAC-SHA256 Credential=K/x, Signature=abc")
             .header("authorization", "Bearer secret-key")
             .header("x-amz-security-token", "secret-token")
+            .header("x-api-key", "other-secret")
             .header("cookie", "a=1");
         request.body(()).unwrap().into_parts().0
     }
@@ -309,7 +313,7 @@ mod tests {
         let log = Log::new(2, 10);
         drop(log.open(1, &head()));
         let text = serde_json::to_string(&log.entries()).unwrap();
-        for secret in ["abc", "secret-key", "secret-token"] {
+        for secret in ["abc", "secret-key", "secret-token", "other-secret"] {
             assert!(!text.contains(secret), "{text}");
         }
         let headers = &log.entries()[0].headers;

@@ -177,13 +177,19 @@ fn check_maximum(
 /// The service tier that serves a request, by its name on the wire: the model's, else the one that it
 /// asks for, if it asks for any.
 fn tier(settings: &ModelSettings, request: &Accepted<'_>, body: &Value) -> Option<String> {
-    let in_header = request.head.headers.get(SERVICE_TIER_HEADER);
-    let in_header = || in_header.and_then(|value| value.to_str().ok()).map(str::to_owned);
+    let in_header = || tier_in_header(request);
     let in_body = || body.pointer("/serviceTier/type").and_then(Value::as_str).map(str::to_owned);
     settings.service_tier.map(|tier| tier.name().to_owned()).or_else(in_header).or_else(in_body)
 }
 
-fn latency(shared: &State, settings: &ModelSettings, prompt: &Prompt) -> Latency {
+/// The service tier that a header asks for.
+pub(super) fn tier_in_header(request: &Accepted<'_>) -> Option<String> {
+    let value = request.head.headers.get(SERVICE_TIER_HEADER)?;
+    value.to_str().ok().map(str::to_owned)
+}
+
+/// How slow the answer is: as the prompt says, the model's settings or the simulator's.
+pub(super) fn latency(shared: &State, settings: &ModelSettings, prompt: &Prompt) -> Latency {
     let usual = settings.latency.unwrap_or(shared.settings.latency);
     Latency {
         head_ms: prompt.directive("head_ms").unwrap_or(usual.head_ms),

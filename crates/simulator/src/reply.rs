@@ -10,8 +10,9 @@ use super::answer::Invalid;
 use super::fault::Fault;
 use super::quota::{Refused, Reservation};
 use super::stream::{Script, whole};
-use sluice_bedrock::ErrorKind;
+use sluice_bedrock::dialect::{self, DialectError};
 use sluice_bedrock::error::ERROR_TYPE;
+use sluice_bedrock::{Dialect, ErrorKind};
 
 /// What the real service puts after an error's name.
 const ERROR_SUFFIX: &str = ":http://internal.amazon.com/coral/com.amazon.bedrock/";
@@ -69,25 +70,64 @@ impl Reply {
     }
 }
 
-/// An error in Bedrock's form.
+/// An error, which is written in the dialect of the path.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Failure {
     /// The error's name.
     pub(super) name: String,
-    /// The status.
+    /// The status in Bedrock's own dialect.
     pub(super) status: StatusCode,
     /// The message.
     pub(super) message: String,
+    /// The member of the request that it is about, in OpenAI's dialect.
+    pub(super) param: Option<String>,
+    /// The code in OpenAI's dialect, where it is not that of the kind.
+    pub(super) code: Option<&'static str>,
 }
 
 impl Failure {
     /// An error of this kind.
     pub(super) fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
-        Self { name: kind.name().to_owned(), status: kind.status(), message: message.into() }
+        Self::named(kind.name(), kind.status(), message)
     }
 
-    /// The answer in Bedrock's form.
-    pub(super) fn into_reply(self) -> Reply {
+    /// An error of this name, which need not be known.
+    pub(super) fn named(
+        name: impl Into<String>,
+        status: StatusCode,
+        message: impl Into<String>,
+    ) -> Self {
+        Self { name: name.into(), status, message: message.into(), param: None, code: None }
+    }
+
+    /// The same, about this member of the request.
+    pub(super) fn about(self, param: impl Into<String>) -> Self {
+        Self { param: Some(param.into()), ..self }
+    }
+
+    /// The same, with this code.
+    pub(super) fn with_code(self, code: &'static str) -> Self {
+        Self { code: Some(code), ..self }
+    }
+
+    /// The answer in a dialect.
+    pub(super) fn into_reply(self, dialect: Dialect, request_id: &str) -> Reply {
+        if dialect == Dialect::Bedrock {
+            return self.into_bedrock_reply();
+        }
+        let known = ErrorKind::from_name(&self.name);
+        let kind =
+            known.or_else(|| dialect::kind_of(&self.name)).unwrap_or_else(|| of(self.status));
+        // The status of a name that the dialect does not have is the one that was asked for.
+        let status = known.map_or(self.status, |kind| dialect::status(dialect, kind));
+        let code = self.code.map(str::to_owned);
+        let code = code.or_else(|| (known.is_none() && !is_type(&self.name)).then_some(self.name));
+        let error = DialectError { kind, message: self.message, param: self.param, code };
+        let body = error.body(dialect, request_id);
+        Reply::bytes(status, "application/json", body, 0)
+    }
+
+    fn into_bedrock_reply(self) -> Reply {
         let mut body = serde_json::json!({ "message": self.message });
         if let (true, Some(fields)) = (self.name == "ModelErrorException", body.as_object_mut()) {
             fields.insert("originalStatusCode".to_owned(), Value::from(500));
@@ -100,6 +140,26 @@ impl Failure {
         }
         reply
     }
+}
+
+/// The kind of an error of which only the status is known.
+fn of(status: StatusCode) -> ErrorKind {
+    match status.as_u16() {
+        401 => ErrorKind::UnrecognizedClient,
+        403 => ErrorKind::AccessDenied,
+        404 => ErrorKind::ResourceNotFound,
+        408 | 504 => ErrorKind::ModelTimeout,
+        413 => ErrorKind::RequestTooLarge,
+        429 => ErrorKind::Throttling,
+        503 | 529 => ErrorKind::ServiceUnavailable,
+        400..500 => ErrorKind::Validation,
+        _ => ErrorKind::InternalServer,
+    }
+}
+
+/// Whether a name is a type of the dialects, and not a code.
+fn is_type(name: &str) -> bool {
+    name.ends_with("_error") || name.is_empty()
 }
 
 impl From<Invalid> for Failure {

@@ -107,7 +107,7 @@ fn code(name: &str) -> String {
 }
 
 fn failure(name: &str, message: &str) -> Failure {
-    Failure { name: name.to_owned(), status: StatusCode::BAD_REQUEST, message: message.to_owned() }
+    Failure::named(name, StatusCode::BAD_REQUEST, message)
 }
 
 /// The reply of an error, in the form of Service Quotas: the body names it, and no header does.

@@ -30,13 +30,16 @@ pub struct Settings {
     pub keys: HashMap<String, SecretString>,
     /// Accepted bearer key; `None` refuses the bearer form.
     pub bearer_token: Option<SecretString>,
+    /// Which endpoints it plays.
+    pub endpoint: PlayedEndpoint,
     /// Whether signatures are verified. When not, whatever credentials came are only logged.
     pub verify_signatures: bool,
     /// Seed of the padding and of the latency's jitter: the same seed, the same bytes.
     pub seed: u64,
     /// Latency of models that have none of their own.
     pub latency: Latency,
-    /// Quotas, caps and latency per model id as called (`us.` profiles apart from the plain id).
+    /// Quotas, caps and latency per model id as called (`us.` profiles apart from the plain id). Those of a
+    /// model at mantle stand under `mantle/` and its id.
     pub models: HashMap<String, ModelSettings>,
     /// The account whose models, profiles and quotas are listed.
     pub account: AccountSettings,
@@ -55,6 +58,7 @@ impl Default for Settings {
                 SecretString::from(DEFAULT_SECRET_ACCESS_KEY),
             )]),
             bearer_token: Some(SecretString::from(DEFAULT_BEARER_TOKEN)),
+            endpoint: PlayedEndpoint::Both,
             verify_signatures: true,
             seed: 1,
             latency: Latency::default(),
@@ -64,6 +68,18 @@ impl Default for Settings {
             log_body_bytes: 4 * 1024,
         }
     }
+}
+
+/// Which of Bedrock's endpoints a simulator plays.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum PlayedEndpoint {
+    /// Both: the host, the path or the model of a request tells which one it is for.
+    #[default]
+    Both,
+    /// Bedrock Runtime alone.
+    Runtime,
+    /// The endpoint that has only the APIs of OpenAI and Anthropic.
+    Mantle,
 }
 
 /// How slow a model is. All zero by default, so that tests are fast.

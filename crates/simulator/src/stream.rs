@@ -2,6 +2,7 @@
 //!
 //! An answer becomes a lazy sequence of [`Step`]s, a fault rewrites that sequence, and the body
 //! plays it to the connection while it keeps the log and the quota's reservation up to date.
+//! Streams are event streams, or server-sent events in the APIs of OpenAI and Anthropic.
 
 use std::convert::Infallible;
 use std::iter::Peekable;
@@ -20,6 +21,7 @@ use http_body_util::{BodyExt as _, StreamBody};
 use serde_json::{Value, json};
 
 use super::answer::{Answer, Event, Streaming, add_metrics};
+use super::apis::ErrorEvents;
 use super::fault::Fault;
 use super::log::{Ending, Record};
 use super::quota::Reservation;
@@ -82,9 +84,23 @@ pub(super) fn frames(
     }))
 }
 
-/// The script as a fault leaves it. Faults of the head leave it as it is.
-pub(super) fn with_fault(script: Script, fault: &Fault) -> Script {
-    match fault.clone() {
+/// The script as a fault leaves it. Faults of the head leave it as it is. `events` writes the errors of
+/// server-sent events; an event stream has none.
+pub(super) fn with_fault(script: Script, fault: &Fault, events: Option<ErrorEvents>) -> Script {
+    let Some(events) = events else { return with_fault_in_frames(script, fault.clone()) };
+    let (frame, event, goes_on) = match fault {
+        Fault::ExceptionFirstFrame { name } => (1, events.error(name, 1), false),
+        Fault::ExceptionFrame { name, frame } => (*frame, events.error(name, *frame), false),
+        Fault::ResponseFailed { name, frame } => (*frame, events.failed(name, *frame), false),
+        Fault::ErrorFrame { frame } => (*frame, ErrorEvents::unknown_error(), false),
+        Fault::BadCrcFrame { frame } => (*frame, ErrorEvents::garbage(), true),
+        fault => return with_fault_in_frames(script, fault.clone()),
+    };
+    at(script, frame, goes_on, move |_| vec![frame_of(event.clone())])
+}
+
+fn with_fault_in_frames(script: Script, fault: Fault) -> Script {
+    match fault {
         Fault::ShortBody => cut(script, 1, Some(ConnectionFault::Close)),
         Fault::ResetMidBody => cut(script, 1, Some(ConnectionFault::Reset)),
         Fault::TruncatedFrame { frame } => cut(script, frame, None),
@@ -97,7 +113,9 @@ pub(super) fn with_fault(script: Script, fault: &Fault) -> Script {
         Fault::EndAfterFrames { frames } => after(script, frames, || None),
         Fault::StallAfterFrames { frames } => after(script, frames, || Some(Step::Stall)),
         Fault::ExceptionFirstFrame { name } => at(script, 1, false, exception(name)),
-        Fault::ExceptionFrame { name, frame } => at(script, frame, false, exception(name)),
+        Fault::ExceptionFrame { name, frame } | Fault::ResponseFailed { name, frame } => {
+            at(script, frame, false, exception(name))
+        }
         Fault::ErrorFrame { frame } => at(script, frame, false, |_| vec![frame_of(error_frame())]),
         Fault::BadCrcFrame { frame } => at(script, frame, true, |step| match step {
             Step::Send { bytes, frames, tokens } => {
@@ -111,6 +129,7 @@ pub(super) fn with_fault(script: Script, fault: &Fault) -> Script {
         }),
         Fault::SlowTrickle { bytes, ms } => trickle(script, bytes.max(1), ms),
         Fault::EmptyStream => Box::new(std::iter::empty()),
+        Fault::EndBeforeLastFrame => without_last(script),
         _ => script,
     }
 }
@@ -233,6 +252,15 @@ fn cut(script: Script, nth: u64, fault: Option<ConnectionFault>) -> Script {
         steps.extend(fault.map(Step::Break));
         steps
     })
+}
+
+/// The script up to its last sending.
+fn without_last(script: Script) -> Script {
+    let mut held: Option<Step> = None;
+    Box::new(script.flat_map(move |step| match step {
+        Step::Send { .. } => held.replace(step),
+        other => Some(other),
+    }))
 }
 
 fn trickle(script: Script, size: usize, ms: u64) -> Script {

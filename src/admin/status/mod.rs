@@ -5,6 +5,7 @@
 //! the same access as the admin API. Its content security policy allows its own script and style, by
 //! their hashes, and connections to its own origin.
 
+mod apis;
 mod budgets;
 mod clients;
 mod dependencies;
@@ -39,7 +40,7 @@ const PAGE: &str = include_str!("page/page.html");
 const STYLE: &str = include_str!("page/page.css");
 
 /// The parts of the script, each with one concern. `main.js` comes last and uses all of them.
-const SCRIPT: [&str; 10] = [
+const SCRIPT: [&str; 11] = [
     include_str!("page/text.js"),
     include_str!("page/access.js"),
     include_str!("page/attention.js"),
@@ -48,6 +49,7 @@ const SCRIPT: [&str; 10] = [
     include_str!("page/history.js"),
     include_str!("page/fallbacks.js"),
     include_str!("page/clients.js"),
+    include_str!("page/apis.js"),
     include_str!("page/failures.js"),
     include_str!("page/main.js"),
 ];

@@ -8,6 +8,7 @@ use serde_json::value::RawValue;
 
 use tokio::time::Instant;
 
+use super::apis::{ApiUsage, api_usage};
 use super::budgets::{LeftOut, NearlySpent, nearly_spent};
 use super::clients::{Client, clients};
 use super::dependencies::{Dependency, dependencies};
@@ -47,6 +48,8 @@ struct Snapshot<'a> {
     /// How many of them are left out, if any.
     #[serde(skip_serializing_if = "Option::is_none")]
     budgets_left_out: Option<LeftOut>,
+    /// The APIs that clients have used.
+    api_usage: Vec<ApiUsage>,
     /// The models that have answered.
     model_usage: Vec<ModelUsage>,
     /// Requests without a complete answer, the newest first, as in the access log.
@@ -148,6 +151,7 @@ pub(super) fn take(
         clients: clients(gateway, &history.last_minute()),
         budgets,
         budgets_left_out,
+        api_usage: api_usage(metrics),
         model_usage: model_usage(metrics),
         failures: failures
             .iter()

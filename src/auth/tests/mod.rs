@@ -83,6 +83,7 @@ struct Plan {
     is_encoded_twice: bool,
     session_token: Option<String>,
     region: &'static str,
+    service: &'static str,
     /// Whether the URI has the host, as in HTTP/2.
     by_authority: bool,
 }
@@ -99,6 +100,7 @@ impl Plan {
             is_encoded_twice: true,
             session_token: None,
             region: "us-east-1",
+            service: "bedrock",
             by_authority: false,
         }
     }
@@ -134,7 +136,7 @@ impl Plan {
         let params = SigningParams::builder()
             .identity(&identity)
             .region(self.region)
-            .name("bedrock")
+            .name(self.service)
             .time(at)
             .settings(settings)
             .build()
@@ -231,6 +233,33 @@ fn a_signature_that_does_not_need_the_body_is_verified_by_the_head() {
         "Signature not yet current: 20261123T120501Z is still later than 20261123T120500Z \
          (20261123T120000Z + 5 min.)"
     );
+}
+
+#[test]
+fn a_signature_may_be_for_the_service_of_the_sdks_of_other_apis() {
+    let authenticator = authenticator(&auth(), None);
+    for declared in [Declared::Nothing, Declared::Hash, Declared::Unsigned] {
+        for service in ["bedrock", "bedrock-mantle", "bedrock"] {
+            let plan = Plan { declared, service, ..Plan::simple() };
+            let known = plan.signed(ID, SECRET, now()).authenticate_with(&authenticator, now());
+            assert_eq!(known, Ok(Credential::KeyPair), "{service}");
+            // A signature of one service is none of the other.
+            let mut signed = plan.signed(ID, SECRET, now());
+            let other = if service == "bedrock" { "bedrock-mantle" } else { "bedrock" };
+            let (from, to) = (format!("/{service}/"), format!("/{other}/"));
+            signed.set("authorization", &signed.authorization().replace(&from, &to));
+            let refused = signed.authenticate_with(&authenticator, now());
+            assert_eq!(refused, Err(SignatureError::Mismatch.into()), "{service}");
+        }
+    }
+    for (service, path) in
+        [("s3", "/model/m/invoke"), ("bedrock-mantle", "/model/m/invoke-with-bidirectional-stream")]
+    {
+        let path = path.to_owned();
+        let plan = Plan { service, path, declared: Declared::Hash, ..Plan::simple() };
+        let refused = plan.signed(ID, SECRET, now()).authenticate_with(&authenticator, now());
+        assert_eq!(refused, Err(SignatureError::ScopeService.into()), "{service}");
+    }
 }
 
 #[test]

@@ -71,11 +71,12 @@ prop_compose! {
         is_encoded_twice in any::<bool>(),
         session_token in prop::option::of("[A-Za-z0-9/+=]{1,40}"),
         region in select(vec!["us-east-1", "eu-central-1", "ap-southeast-7"]),
+        service in select(vec!["bedrock", "bedrock-mantle"]),
         by_authority in any::<bool>(),
     ) -> Plan {
         Plan {
             method, path, query, headers, body, declared, is_encoded_twice, session_token, region,
-            by_authority,
+            service, by_authority,
         }
     }
 }

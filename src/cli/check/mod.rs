@@ -4,6 +4,7 @@
 mod account;
 mod credentials;
 mod dependencies;
+mod probe;
 mod report;
 mod targets;
 
@@ -35,7 +36,7 @@ pub(super) struct Arguments {
     #[arg(long)]
     offline: bool,
     /// Also ask all that the gateway depends on: Redis, databases, token issuers, the trace collector,
-    /// STS for the identity of the credentials, and each target for one token, which costs one token.
+    /// STS for the identity of the credentials, and each target by a small request, which costs a few tokens.
     #[arg(long, conflicts_with = "offline")]
     probe: bool,
     /// Also compare the config with the AWS account of each target: whether its model or inference

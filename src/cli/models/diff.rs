@@ -36,9 +36,10 @@ fn layer(name: &str) -> Result<Arc<Layer>, String> {
 pub(super) fn print_differences(found: &[Difference]) {
     let mut last = None;
     for Difference { endpoint, row, field, before, after } in found {
-        if last != Some((endpoint, row)) {
-            print(&format!("{} {row}", endpoint.name()));
-            last = Some((endpoint, row));
+        if last != Some((*endpoint, row)) {
+            last = Some((*endpoint, row));
+            let endpoint = endpoint.map(|it| format!("{} ", it.name())).unwrap_or_default();
+            print(&format!("{endpoint}{row}"));
         }
         print(&match (before, after) {
             (Some(before), Some(after)) => format!("  {field}: {before} -> {after}"),

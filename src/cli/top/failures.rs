@@ -10,7 +10,7 @@ use super::section::{Section, Theme};
 use super::status::FailureGroup;
 
 const HEAD: [&str; 5] =
-    ["count", "last", "outcome", "client", "error, model, request, message, attempts"];
+    ["count", "last", "outcome", "client", "error, operation, model, request, message, attempts"];
 
 /// The least columns of each part but the last.
 const WIDTHS: [usize; 4] = [5, 8, 19, 14];
@@ -22,6 +22,7 @@ fn columns(group: &FailureGroup) -> [String; 5] {
         it.attempts.iter().map(|it| format!("{} {}", it.target, it.outcome)).collect();
     let what = [
         it.error.clone().unwrap_or_default(),
+        it.operation_with_api(),
         it.requested_model.clone().unwrap_or_default(),
         it.request_id.clone(),
         it.message.clone().unwrap_or_default(),

@@ -33,6 +33,8 @@ pub(super) struct Status {
     pub(super) in_flight: InFlight,
     pub(super) totals: Totals,
     pub(super) clients: Vec<Client>,
+    /// The APIs that clients have used.
+    pub(super) api_usage: Vec<ApiUsage>,
     /// The budgets that are near their end.
     pub(super) budgets: Vec<NearlySpent>,
     /// How many of them the gateway has left out.
@@ -161,6 +163,14 @@ pub(super) struct Client {
     pub(super) cost_usd: f64,
 }
 
+/// The use of an API, since the start.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct ApiUsage {
+    pub(super) api: String,
+    pub(super) requests: f64,
+}
+
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 pub(super) struct Budget {
@@ -191,6 +201,8 @@ pub(super) struct Failure {
     pub(super) time: String,
     pub(super) request_id: String,
     pub(super) client: String,
+    pub(super) api: String,
+    pub(super) operation: String,
     pub(super) requested_model: Option<String>,
     pub(super) status: u16,
     pub(super) outcome: String,
@@ -237,6 +249,17 @@ pub(super) struct FailureGroup {
     pub(super) newest: Failure,
 }
 
+impl Failure {
+    /// The operation, after its API unless that is Bedrock's own; empty for a request that is none.
+    pub(super) fn operation_with_api(&self) -> String {
+        match (&*self.api, &*self.operation) {
+            (_, "-") => String::new(),
+            ("" | "bedrock", operation) => operation.to_owned(),
+            (api, operation) => format!("{api} {operation}"),
+        }
+    }
+}
+
 impl Status {
     /// The failures in groups: what is no fault of a client first, then the newest.
     pub(super) fn failure_groups(&self) -> Vec<FailureGroup> {
@@ -258,6 +281,11 @@ impl Status {
         }
         groups.sort_by_key(|group| !group.is_failed);
         groups
+    }
+
+    /// Whether clients have used another API than Bedrock's own.
+    pub(super) fn has_several_apis(&self) -> bool {
+        self.api_usage.iter().any(|it| !matches!(&*it.api, "bedrock" | "other"))
     }
 
     /// The share of the answers that came from the first choice, in the last minute or else since the

@@ -78,9 +78,9 @@ fn section_heights(app: &App, available: u16) -> [u16; 3] {
     heights
 }
 
-/// Lines of the head: a third one only if something needs attention.
+/// Lines of the head: a third one if several APIs are in use, and one if something needs attention.
 fn head_height(app: &App) -> u16 {
-    if app.status.problems().is_empty() { 2 } else { 3 }
+    2 + u16::from(app.status.has_several_apis()) + u16::from(!app.status.problems().is_empty())
 }
 
 /// Draws a frame, and stores the number of lines of its scrolled section.
@@ -181,6 +181,12 @@ fn head_lines(app: &App, theme: Theme) -> Vec<Line<'static>> {
         short(status.in_flight.max_requests as f64),
     );
     let mut shown = vec![Line::from(first), Line::from(second)];
+    if status.has_several_apis() {
+        let usage = status.api_usage.iter();
+        let counts: Vec<String> =
+            usage.map(|it| format!("{} {}", it.api, short(it.requests))).collect();
+        shown.push(Line::from(format!("requests by API: {}", counts.join(", "))));
+    }
     let problems = status.problems();
     if !problems.is_empty() {
         let red = theme.color(Color::Red).add_modifier(Modifier::BOLD);
@@ -376,7 +382,9 @@ mod tests {
     use ratatui::backend::TestBackend;
 
     use super::super::model::tests::target;
-    use super::super::status::{Attempt, Client, Dependency, Failure, Refused, Status, Totals};
+    use super::super::status::{
+        ApiUsage, Attempt, Client, Dependency, Failure, Refused, Status, Totals,
+    };
     use super::*;
 
     const TERMINAL: Theme = Theme { has_colors: false, is_printed: false };
@@ -523,6 +531,25 @@ mod tests {
         // The columns of the tables stay together.
         let target = text.lines().find(|line| line.contains("target-0 ")).unwrap();
         assert!(target.trim_end_matches(['"', ' ']).chars().count() <= 181, "{target}");
+    }
+
+    #[test]
+    fn several_apis_have_a_line_and_failures_name_theirs() {
+        let mut app = app(2);
+        let head = head_height(&app);
+        let mut status = app.status.clone();
+        let usage = |api: &str, requests| ApiUsage { api: api.to_owned(), requests };
+        status.api_usage = vec![usage("bedrock", 12_300.0), usage("other", 1.0)];
+        app.update(status.clone());
+        assert_eq!(head_height(&app), head, "native operations alone need no line");
+        status.api_usage.insert(1, usage("messages", 3.0));
+        status.failures[0].api = "messages".to_owned();
+        status.failures[0].operation = "CreateMessage".to_owned();
+        app.update(status);
+        let text = drawn(&mut app, TERMINAL, 160, 30);
+        assert_eq!(head_height(&app), head + 1);
+        assert!(text.contains("requests by API: bedrock 12.3k, messages 3, other 1"), "{text}");
+        assert!(text.contains("; messages CreateMessage; "), "{text}");
     }
 
     #[test]

@@ -53,6 +53,7 @@ impl RequestContext {
             &RequestRecord {
                 request_id: self.request_id,
                 operation: self.call.operation,
+                streams: self.call.streams,
                 requested_model: self.call.requested_model.as_deref(),
                 client: self.logged_name(),
                 client_address: self.caller.peer.address.ip(),

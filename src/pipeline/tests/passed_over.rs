@@ -55,6 +55,7 @@ fn routed(candidates: &[usize]) -> RoutedRequest {
         route,
         fallback_from: None,
         may_await_grant: true,
+        responses: None,
     }
 }
 

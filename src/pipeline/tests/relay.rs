@@ -14,7 +14,7 @@ use tokio::time::Instant;
 
 use super::super::Gateway;
 use super::super::context::RequestContext;
-use super::super::relay::{self, RelayError, ResponseBody};
+use super::super::relay::{self, RelayError, RelayPlan, ResponseBody};
 use super::{End, MODEL, PEER, Scripted, gateway, outcomes, target};
 use crate::bedrock::Operation;
 use crate::bedrock::event_stream::{Frame, Kind, event, exception};
@@ -56,8 +56,15 @@ fn answer(
     let (status, headers) = (StatusCode::OK, HeaderMap::new());
     let success = Success { status, headers, buffered, body, is_close_delimited: false };
     let deadline = Instant::now() + gateway.config.server.request_timeout;
-    let response =
-        relay::success(context, operation, success, reservation, RequestSize::default(), deadline);
+    let response = relay::success(
+        context,
+        operation,
+        RelayPlan { streams: operation.is_stream(), ..RelayPlan::default() },
+        success,
+        reservation,
+        RequestSize::default(),
+        deadline,
+    );
     response.into_body()
 }
 

@@ -14,19 +14,21 @@ pub(super) fn span_name(operation: Option<Operation>, model: Option<&str>) -> St
     }
 }
 
-/// Adds the attributes of an operation on a model.
+/// Adds the attributes of an operation on a model, which `streams` its answer or not.
 pub(super) fn add_operation(
     attributes: &mut Attributes,
     operation: Option<Operation>,
     model: Option<&str>,
+    streams: bool,
 ) {
     attributes.add("gen_ai.provider.name", "aws.bedrock");
     let Some(operation) = operation else { return };
     attributes.add_known("gen_ai.operation.name", operation_name(operation, model));
     attributes.add_known("gen_ai.request.model", model.map(str::to_owned));
-    if operation.is_stream() {
+    if streams {
         attributes.add("gen_ai.request.stream", true);
     }
+    attributes.add("sluice.api", operation.api().name());
     attributes.add("sluice.operation", operation.name());
 }
 

@@ -29,6 +29,8 @@ pub struct RequestRecord<'a> {
     pub request_id: Uuid,
     /// The operation, if the request names one.
     pub operation: Option<Operation>,
+    /// Whether it asks for a stream.
+    pub streams: bool,
     /// The model that the client asked for.
     pub requested_model: Option<&'a str>,
     /// The client's name in the access log.
@@ -118,7 +120,7 @@ impl RequestRecord<'_> {
         span.is_parent_remote = recorder.parent.is_some();
         span.error = self.outcome.is_failure().then(|| Cow::Owned(self.error_name().to_owned()));
         let attributes = &mut span.attributes;
-        add_operation(attributes, self.operation, self.requested_model);
+        add_operation(attributes, self.operation, self.requested_model, self.streams);
         let target = self.target.as_ref();
         attributes
             .add_known("gen_ai.response.model", target.map(|target| target.model.to_string()));
@@ -126,7 +128,7 @@ impl RequestRecord<'_> {
         if let Some(usage) = &self.usage {
             add_usage(attributes, usage);
         }
-        if self.operation.is_some_and(Operation::is_stream)
+        if self.streams
             && let Some(first_byte) = self.first_byte.filter(|_| target.is_some())
         {
             attributes.add("gen_ai.response.time_to_first_chunk", first_byte.as_secs_f64());
@@ -166,7 +168,7 @@ impl RequestRecord<'_> {
     fn describe_attempt(&self, span: &mut Span, attempt: Attempt) {
         let Attempt { target, result, latency } = attempt;
         let attributes = &mut span.attributes;
-        add_operation(attributes, self.operation, Some(target.model.as_str()));
+        add_operation(attributes, self.operation, Some(target.model.as_str()), self.streams);
         add_server(attributes, target.authority.as_ref());
         attributes.add("cloud.region", target.region);
         attributes.add("sluice.target", target.name);

@@ -1,6 +1,9 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::ServiceTier;
+
+mod api;
 
 fn of(operation: Operation, family: Family, body: &str) -> Peek {
     peek(operation, family, body.as_bytes()).unwrap()

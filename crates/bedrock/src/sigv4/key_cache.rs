@@ -8,7 +8,7 @@ use arc_swap::ArcSwap;
 
 use super::{Scope, SigningKey};
 
-/// Signing keys of one secret, by day and region. Beyond its capacity it drops the oldest.
+/// Signing keys of one secret, by day, region and service. Beyond its capacity it drops the oldest.
 #[derive(Debug)]
 pub struct SigningKeyCache {
     capacity: usize,
@@ -20,6 +20,7 @@ pub struct SigningKeyCache {
 struct Entry {
     day: Box<str>,
     region: Box<str>,
+    service: Box<str>,
     key: Arc<SigningKey>,
 }
 
@@ -29,21 +30,26 @@ impl SigningKeyCache {
         SigningKeyCache { capacity, keys: ArcSwap::default() }
     }
 
-    /// The key for the day and region of a scope.
+    /// The key for a scope.
     pub fn get(&self, scope: &Scope<'_>) -> Option<Arc<SigningKey>> {
         let keys = self.keys.load();
-        let entry = keys.iter().find(|entry| entry.is_for(scope.date, scope.region));
+        let entry = keys.iter().find(|entry| entry.is_for(scope));
         entry.map(|entry| Arc::clone(&entry.key))
     }
 
-    /// Adds the key for a day and region, unless there is one.
-    pub fn insert(&self, day: &str, region: &str, key: &Arc<SigningKey>) {
+    /// Adds the key for a scope, unless there is one.
+    pub fn insert(&self, scope: &Scope<'_>, key: &Arc<SigningKey>) {
         self.keys.rcu(|keys| {
-            if keys.iter().any(|entry| entry.is_for(day, region)) {
+            if keys.iter().any(|entry| entry.is_for(scope)) {
                 return Arc::clone(keys);
             }
             let excess = (keys.len() + 1).saturating_sub(self.capacity);
-            let new = Entry { day: day.into(), region: region.into(), key: Arc::clone(key) };
+            let new = Entry {
+                day: scope.date.into(),
+                region: scope.region.into(),
+                service: scope.service.into(),
+                key: Arc::clone(key),
+            };
             Arc::new(keys.iter().skip(excess).cloned().chain([new]).collect())
         });
     }
@@ -60,23 +66,23 @@ impl SigningKeyCache {
 }
 
 impl Entry {
-    fn is_for(&self, day: &str, region: &str) -> bool {
-        *self.day == *day && *self.region == *region
+    fn is_for(&self, scope: &Scope<'_>) -> bool {
+        *self.day == *scope.date && *self.region == *scope.region && *self.service == *scope.service
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sigv4::{SERVICE, TERMINATOR};
+    use crate::sigv4::{MANTLE_SERVICE, SERVICE, TERMINATOR};
 
     #[test]
-    fn keys_are_found_by_day_and_region_and_the_oldest_goes_first() {
+    fn keys_are_found_by_their_scope_and_the_oldest_goes_first() {
         let cache = SigningKeyCache::new(2);
         let scope = |date, region| Scope { date, region, service: SERVICE, terminator: TERMINATOR };
         let add = |date, region| {
             let key = Arc::new(SigningKey::derive("secret", &scope(date, region)));
-            cache.insert(date, region, &key);
+            cache.insert(&scope(date, region), &key);
             key
         };
         let first = add("20261123", "eu-west-1");
@@ -85,6 +91,8 @@ mod tests {
         assert!(Arc::ptr_eq(&found, &first) && !Arc::ptr_eq(&found, &again));
         assert!(cache.get(&scope("20261123", "us-east-1")).is_none());
         assert!(cache.get(&scope("20261124", "eu-west-1")).is_none());
+        let of_mantle = Scope { service: MANTLE_SERVICE, ..scope("20261123", "eu-west-1") };
+        assert!(cache.get(&of_mantle).is_none());
         add("20261123", "us-east-1");
         add("20261124", "eu-west-1");
         assert_eq!(cache.len(), 2);

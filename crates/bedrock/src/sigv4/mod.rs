@@ -30,6 +30,8 @@ pub use key_cache::SigningKeyCache;
 pub const ALGORITHM: &str = "AWS4-HMAC-SHA256";
 /// The service that signatures are scoped to, on the runtime host too.
 pub const SERVICE: &str = "bedrock";
+/// The service that the SDKs of OpenAI and Anthropic scope their signatures to.
+pub const MANTLE_SERVICE: &str = "bedrock-mantle";
 /// What ends a scope.
 pub const TERMINATOR: &str = "aws4_request";
 /// HTTP/2's pseudo-header for the host.

@@ -179,7 +179,8 @@ impl Checker<'_> {
 fn is_never_forwarded(name: &str) -> bool {
     match name {
         "connection" | "keep-alive" | "te" | "trailer" | "transfer-encoding" | "upgrade" => true,
-        "authorization" | "cookie" | "host" | "content-length" | "expect" => true,
+        "authorization" | "x-api-key" | "api-key" | "cookie" => true,
+        "host" | "content-length" | "expect" => true,
         "accept-encoding" | "content-encoding" => true,
         "x-amz-date" | "x-amz-security-token" | "x-amz-content-sha256" => true,
         "forwarded" | "via" | "x-real-ip" => true,

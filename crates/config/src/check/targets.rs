@@ -1,8 +1,12 @@
 //! Targets and the quotas they share.
 
+use sluice_bedrock::ModelId;
+use sluice_catalogue::{Endpoint as Service, Surfaces};
+
 use super::{Checker, public_endpoint};
 use crate::credentials::Credentials;
 use crate::document::KeyPath;
+use crate::endpoint::Endpoint;
 use crate::error::suggestion;
 use crate::model::{Quota, Target, Upstream};
 use crate::raw::{RawConfig, RawTarget};
@@ -59,17 +63,27 @@ impl<'a> Checker<'a> {
         let at = KeyPath::from(["targets", name]);
         self.name(&at, "target", name);
         self.credentials(&at, &raw.target.credentials);
-        let endpoint = raw.endpoint_url.clone().unwrap_or_else(|| match &raw.region {
-            Some(region) if !endpoint_given => public_endpoint(region, upstream.use_fips),
-            _ => upstream.endpoint.clone(),
-        });
+        let region = raw.region.clone().unwrap_or_else(|| upstream.region.clone());
+        let endpoint = match (raw.target.service, &raw.endpoint_url) {
+            (_, Some(own)) => own.clone(),
+            (Service::Runtime, None) => match &raw.region {
+                Some(region) if !endpoint_given => public_endpoint(region, upstream.use_fips),
+                _ => upstream.endpoint.clone(),
+            },
+            // One of AWS's own is of Bedrock Runtime. A proxy or simulator may well be of both.
+            (Service::Mantle, None) if endpoint_given && !upstream.endpoint.is_of_aws() => {
+                upstream.endpoint.clone()
+            }
+            (Service::Mantle, None) => self.public_mantle(&at, &region, upstream.use_fips),
+        };
+        self.ways(&at, &raw.target);
         let credentials = match &raw.target.credentials {
             Credentials::DefaultChain => &upstream.credentials,
             own => own,
         };
         Target {
             name: name.to_owned(),
-            region: raw.region.clone().unwrap_or_else(|| upstream.region.clone()),
+            region,
             endpoint,
             credentials: credentials.clone(),
             assumed_max_output_tokens: raw
@@ -81,6 +95,47 @@ impl<'a> Checker<'a> {
             first_byte_timeout: raw.first_byte_timeout.unwrap_or(upstream.first_byte_timeout),
             idle_timeout: raw.idle_timeout.unwrap_or(upstream.idle_timeout),
             ..raw.target.clone()
+        }
+    }
+
+    /// The public mantle endpoint of a region that is valid.
+    fn public_mantle(&mut self, at: &KeyPath, region: &str, use_fips: bool) -> Endpoint {
+        if use_fips {
+            let message = "is mantle, which has no FIPS endpoints, and upstream.use_fips is on: give the \
+                           target an 'endpoint_url' of its own, or leave it out";
+            self.problem(&at.key("endpoint"), message);
+        }
+        Endpoint::of_mantle(region).unwrap_or_else(|_| Endpoint::stand_in())
+    }
+
+    /// Checks the ways in which a target is called: its endpoint has them, and takes its model.
+    fn ways(&mut self, at: &KeyPath, target: &Target) {
+        let service = target.service;
+        let lacks = target.surfaces.unwrap_or_default().without(Surfaces::of_endpoint(service));
+        if !lacks.is_empty() {
+            let message = format!("the {} endpoint has no '{}'", service.name(), lacks.names());
+            self.problem(&at.key("surfaces"), message);
+        }
+        if service == Service::Runtime {
+            if target.path_prefix.is_some() {
+                let message = "needs 'endpoint = \"mantle\"' beside it";
+                self.problem(&at.key("path_prefix"), message);
+            }
+            return;
+        }
+        let Ok(model) = ModelId::new(&target.model) else { return };
+        let full = model.arn_resource().unwrap_or(model.as_str());
+        if let Some(base) = model.base()
+            && base != target.model
+        {
+            let message = match model.geography() {
+                Some(_) => format!(
+                    "'{full}' is a cross-region inference profile, and the mantle endpoint takes none: \
+                     use the base id '{base}'"
+                ),
+                None => format!("is an ARN, and the mantle endpoint takes base ids: use '{base}'"),
+            };
+            self.problem(&at.key("model"), message);
         }
     }
 

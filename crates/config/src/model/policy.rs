@@ -34,6 +34,8 @@ pub struct ClientPolicy {
     #[cfg_attr(test, schemars(with = "Option<Vec<OperationNames>>", length(min = 1)))]
     #[cfg_attr(test, schemars(example = ["Converse", "ConverseStream"]))]
     pub allowed_operations: Option<Vec<Operation>>,
+    /// Whether upstreams may store its responses, and it may name stored ones. Default: true.
+    pub stored_responses: Option<bool>,
     /// Requests in a minute. Default: the rate of `limits`.
     #[cfg_attr(test, schemars(range(min = 1, max = 10_000_000)))]
     pub rpm: Option<u32>,
@@ -55,6 +57,13 @@ pub struct ClientPolicy {
     /// Largest request body. Default: the one of `server`.
     #[serde(with = "Optional::<Size>")]
     pub max_body: Option<usize>,
+}
+
+impl ClientPolicy {
+    /// Whether upstreams may store the client's responses, and it may name stored ones.
+    pub fn has_stored_responses(&self) -> bool {
+        self.stored_responses.unwrap_or(true)
+    }
 }
 
 /// The guardrails that a client's requests may name.

@@ -232,6 +232,7 @@ fn bad_quotas_and_limits_are_refused_where_they_stand() {
         ("[queue]\nmax_priority = 'highest'", "queue.max_priority: must be one of"),
         ("[limits]\nkey = 'user'", "limits.key: must be \"access_key\", \"ip\" or \"header:NAME\""),
         ("[limits]\nkey = 'header:x team'", "limits.key: 'x team' is not the name of a header"),
+        ("[limits]\nkey = 'header:X-Api-Key'", "limits.key: 'X-Api-Key' has a secret"),
         ("[limits]\nkey = 'header:'", "limits.key: '' is not the name of a header"),
         ("[limits]\nburst = 5", "limits.burst: needs 'requests_per_second' beside it"),
         ("[limits]\nrequests_per_second = 0", "must be from 1 to 1000000, not 0"),

@@ -1,5 +1,6 @@
 //! Tests of loading as a whole: each loads a text and an environment, and looks at what comes out.
 
+mod apis;
 mod client_keys;
 mod clients;
 mod environment;
@@ -14,6 +15,7 @@ mod properties;
 mod schema;
 mod shipped;
 mod state;
+mod targets;
 mod traces;
 
 use super::{Config, ConfigError, Env, Loaded, Source};

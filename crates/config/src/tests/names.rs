@@ -5,6 +5,7 @@ use serde_json::json;
 
 use crate::units::schema_of;
 use sluice_bedrock::{Features, Operation};
+use sluice_catalogue::{Endpoint, Surface};
 
 /// The name of an operation.
 pub(crate) struct OperationNames;
@@ -12,10 +13,21 @@ pub(crate) struct OperationNames;
 /// The name of a feature.
 pub(crate) struct FeatureNames;
 
+/// The name of an endpoint of Bedrock.
+pub(crate) struct EndpointNames;
+
+/// The name of a surface.
+pub(crate) struct SurfaceNames;
+
 /// An exact model id or a glob.
 pub(crate) struct ModelPattern;
 
 schema_of!(ModelPattern, { "type": "string", "format": "model-pattern" });
+
+/// What the paths of an API begin with.
+pub(crate) struct PathPrefix;
+
+schema_of!(PathPrefix, { "type": "string", "format": "path-prefix" });
 
 /// The id or ARN of a guardrail.
 pub(crate) struct GuardrailId;
@@ -44,6 +56,26 @@ impl JsonSchema for FeatureNames {
 
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
         one_of(Features::NAMES.into_iter().map(|(name, _)| name))
+    }
+}
+
+impl JsonSchema for EndpointNames {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Endpoint".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        one_of(Endpoint::ALL.into_iter().map(Endpoint::name))
+    }
+}
+
+impl JsonSchema for SurfaceNames {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Surface".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        one_of(Surface::ALL.into_iter().map(Surface::name))
     }
 }
 

@@ -233,6 +233,8 @@ fn what_may_be_forwarded_are_names_of_headers_that_mean_nothing_to_the_gateway()
     assert_eq!(config.upstream.forward_headers, ["x-request-source"]);
     for name in [
         "Authorization",
+        "x-api-key",
+        "Api-Key",
         "cookie",
         "connection",
         "content-length",

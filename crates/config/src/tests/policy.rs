@@ -31,7 +31,8 @@ fn a_client_without_a_policy_may_do_everything() {
 fn policies_and_budgets_are_read() {
     let config = config(&client(
         "allowed_models = ['anthropic.*', 'x']
-        allowed_operations = ['Converse']
+        allowed_operations = ['Converse', 'CreateResponse']
+        stored_responses = false
         rpm = 5
         tpm = 6
         max_concurrent = 7
@@ -46,7 +47,8 @@ fn policies_and_budgets_are_read() {
     let guardrail = Guardrail { identifier: "gr-1".to_owned(), version: "DRAFT".to_owned() };
     let wanted = ClientPolicy {
         allowed_models: Some(vec!["anthropic.*".to_owned(), "x".to_owned()]),
-        allowed_operations: Some(vec![Operation::Converse]),
+        allowed_operations: Some(vec![Operation::Converse, Operation::CreateResponse]),
+        stored_responses: Some(false),
         rpm: Some(5),
         tpm: Some(6),
         max_concurrent: Some(7),

@@ -89,7 +89,7 @@ fn no_model_of_the_shipped_file_is_legacy_or_retired() {
     assert_eq!(shipped.targets.len(), 4);
     for target in &shipped.targets {
         let model = ModelId::new(&target.model).unwrap();
-        assert_eq!(Catalogue::shipped().lifecycle(&model), None, "{model}");
+        assert_eq!(Catalogue::shipped().lifecycle(target.service, &model), None, "{model}");
         assert_eq!(model.geography(), Some("us"), "{model}");
     }
     each_model_is_first_answered_by_itself(&shipped);

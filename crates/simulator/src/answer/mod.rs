@@ -5,7 +5,8 @@
 //! the number of output tokens, `sim:token_ms=5` and `sim:head_ms=5` for latency,
 //! `sim:cache_read=9` and `sim:cache_write=9` for input tokens that count as cached,
 //! `sim:cache_write_1h=4` for how many of the written ones are for an hour. Tokens are
-//! counted as four characters each. The echo is never cut: a low maximum lowers the number of
+//! counted as four characters each. In the APIs of OpenAI and Anthropic there are more such words
+//! (`apis::produced`). The echo is never cut: a low maximum lowers the number of
 //! tokens and with it the number of deltas of a stream, not the text. A test may script the text
 //! instead, which is then counted by the same rule and ends at the maximum, as a model's does.
 
@@ -28,7 +29,7 @@ const MAX_TOKENS: u64 = 200_000;
 /// Largest number that the text may ask for; keeps sums of tokens and times safe.
 const MAX_DIRECTIVE: u64 = 1_000_000_000;
 /// Most characters of the user's text that an answer echoes.
-const ECHO: usize = 4096;
+pub(super) const ECHO: usize = 4096;
 
 /// Why a request is refused: the message of a ValidationException.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -69,7 +70,8 @@ impl Prompt {
         Some(number.min(MAX_DIRECTIVE))
     }
 
-    fn read_text(&mut self, text: &str) {
+    /// Counts a text that the model reads.
+    pub(super) fn read_text(&mut self, text: &str) {
         self.characters += text.chars().count() as u64;
     }
 
@@ -165,22 +167,27 @@ impl Answer {
 
     /// The text in as many pieces as it has tokens; some may be empty when the text is short.
     pub(super) fn pieces(&self) -> Vec<String> {
-        let characters: Vec<char> = self.text.chars().collect();
-        let count = usize::try_from(self.usage.output).unwrap_or(usize::MAX).max(1);
-        let bound = |piece: usize| {
-            let at = characters.len() as u128 * piece as u128 / count as u128;
-            usize::try_from(at).unwrap_or(usize::MAX)
-        };
-        (0..count)
-            .map(|piece| characters.get(bound(piece)..bound(piece + 1)))
-            .map(|piece| piece.unwrap_or_default().iter().collect())
-            .collect()
+        pieces(&self.text, self.usage.output)
     }
 
     /// `end_turn` or `max_tokens`, in the words of the schema.
     fn stop<'a>(&self, ended: &'a str, at_maximum: &'a str) -> &'a str {
         if self.at_maximum { at_maximum } else { ended }
     }
+}
+
+/// A text in so many pieces, at least one; some are empty when the text is short.
+pub(super) fn pieces(text: &str, count: u64) -> Vec<String> {
+    let characters: Vec<char> = text.chars().collect();
+    let count = usize::try_from(count).unwrap_or(usize::MAX).max(1);
+    let bound = |piece: usize| {
+        let at = characters.len() as u128 * piece as u128 / count as u128;
+        usize::try_from(at).unwrap_or(usize::MAX)
+    };
+    (0..count)
+        .map(|piece| characters.get(bound(piece)..bound(piece + 1)))
+        .map(|piece| piece.unwrap_or_default().iter().collect())
+        .collect()
 }
 
 /// A scripted text, as much as `cap` tokens hold of it, and how many tokens all of it is.
@@ -206,7 +213,7 @@ fn echo(prompt: &Prompt, model: &str, cap: u64) -> (String, u64) {
 }
 
 /// Tokens of a text: four characters each.
-fn tokens(text: &str) -> u64 {
+pub(super) fn tokens(text: &str) -> u64 {
     (text.chars().count() as u64).div_ceil(4)
 }
 

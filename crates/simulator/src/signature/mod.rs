@@ -98,12 +98,12 @@ pub fn verify(
     bearer: Option<&SecretString>,
     now: i64,
 ) -> Result<Verified, Refusal> {
-    verify_for(SERVICE, request, keys, bearer, now)
+    verify_for(&[SERVICE], request, keys, bearer, now)
 }
 
-/// As [`verify`], for the service with this name in signatures.
+/// As [`verify`], for the service with one of these names in signatures.
 pub(super) fn verify_for(
-    service: &str,
+    services: &[&str],
     request: &Received<'_>,
     keys: &HashMap<String, SecretString>,
     bearer: Option<&SecretString>,
@@ -119,13 +119,19 @@ pub(super) fn verify_for(
         .map_err(|_| Refusal::Incomplete("Authorization header is not ASCII.".to_owned()))?
         .trim();
     if let Some(key) = value.strip_prefix("Bearer ") {
-        let accepted = bearer.is_some_and(|accepted| {
-            equal(accepted.expose_secret().as_bytes(), key.trim().as_bytes())
-        });
-        return if accepted { Ok(Verified::Bearer) } else { Err(Refusal::UnknownBearer) };
+        return verify_key(key.trim().as_bytes(), bearer).map(|()| Verified::Bearer);
     }
     let claim = Authorization::parse(value).map_err(|why| Refusal::Incomplete(why.to_string()))?;
-    verify_sigv4(service, request, &claim, keys, now)
+    verify_sigv4(services, request, &claim, keys, now)
+}
+
+/// Checks a key that stands in a header of its own.
+///
+/// # Errors
+/// When it is not the bearer key.
+pub(super) fn verify_key(key: &[u8], bearer: Option<&SecretString>) -> Result<(), Refusal> {
+    let accepted = bearer.is_some_and(|accepted| equal(accepted.expose_secret().as_bytes(), key));
+    if accepted { Ok(()) } else { Err(Refusal::UnknownBearer) }
 }
 
 /// The lower-case hexadecimal SHA-256 of `bytes`.
@@ -134,7 +140,7 @@ pub fn sha256_hex(bytes: &[u8]) -> String {
 }
 
 fn verify_sigv4(
-    service: &str,
+    services: &[&str],
     request: &Received<'_>,
     claim: &Authorization<'_>,
     keys: &HashMap<String, SecretString>,
@@ -153,7 +159,7 @@ fn verify_sigv4(
         ))
     })?;
     let secret = keys.get(claim.access_key_id).ok_or(Refusal::UnknownKey)?;
-    check_scope(service, claim, date)?;
+    check_scope(services, claim, date)?;
     check_signed_headers(claim, request)?;
     check_skew(date, signed_at, now)?;
     let payload_hash = payload_hash(request)?;
@@ -186,7 +192,7 @@ fn verify_sigv4(
     })
 }
 
-fn check_scope(service: &str, claim: &Authorization<'_>, date: &str) -> Result<(), Refusal> {
+fn check_scope(services: &[&str], claim: &Authorization<'_>, date: &str) -> Result<(), Refusal> {
     let day = date.get(..8).unwrap_or_default();
     let scope = &claim.scope;
     if scope.date != day {
@@ -196,9 +202,10 @@ fn check_scope(service: &str, claim: &Authorization<'_>, date: &str) -> Result<(
             scope.date
         )));
     }
-    if scope.service != service {
+    if !services.contains(&scope.service) {
         return Err(Refusal::Invalid(format!(
-            "Credential should be scoped to correct service: '{service}'."
+            "Credential should be scoped to correct service: '{}'.",
+            services.first().copied().unwrap_or_default()
         )));
     }
     if scope.terminator != TERMINATOR {

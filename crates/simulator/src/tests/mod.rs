@@ -2,6 +2,7 @@
 //! client for it, and what the client was answered.
 
 mod answers;
+mod apis;
 mod faults;
 
 use std::time::Duration;
@@ -38,7 +39,11 @@ impl Drop for Running {
 }
 
 async fn start() -> Running {
-    let simulator = Simulator::bind(Settings::default()).await.unwrap();
+    start_with(Settings::default()).await
+}
+
+async fn start_with(settings: Settings) -> Running {
+    let simulator = Simulator::bind(settings).await.unwrap();
     Running {
         url: simulator.url(),
         addr: simulator.addr(),

@@ -44,7 +44,7 @@ function showFailures(lines, outcomes) {
       cell("Count", count(times), "number"),
       cell("Last", clock(line.time)),
       cell("Client", textOf(line.client)),
-      cell("Model", [make("span", { className: "model", textContent: textOf(line.requested_model) || DASH }), make("small", { textContent: textOf(line.operation) })]),
+      cell("Model", [make("span", { className: "model", textContent: textOf(line.requested_model) || DASH }), make("small", { textContent: operationOf(line) })]),
       cell("Last message", message, "message"),
       cell("Last request", requestId(line.request_id), "request"),
     );

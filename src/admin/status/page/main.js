@@ -35,6 +35,7 @@ function show(status) {
   part("targets", () => showTargets(objects(status.targets)));
   part("fallbacks", () => showFallbacks(objects(status.fallbacks)));
   part("clients", () => showClients(objects(status.clients)));
+  part("APIs", () => showApis(objects(status.api_usage)));
   part("models", () => showModels(objects(status.model_usage)));
   part("failures", () => showFailures(objects(status.failures), status.failed_outcomes));
   if (isObject(status.history)) part("the last hour", () => showHistory(status.history, now));

@@ -21,6 +21,7 @@ use std::collections::HashMap;
 use super::super::progress::Progress;
 use super::report::{AccountRecord, Report};
 use crate::bedrock::account::Service;
+use crate::catalogue;
 use crate::config::{Config, Credentials, Endpoint, Env, Locations, Target, describe};
 use crate::telemetry::Metrics;
 use crate::upstream::credentials::Resolved as Keys;
@@ -122,7 +123,9 @@ fn compare(config: &Config, place: &Place<'_>, snapshot: &Snapshot) -> Compared 
                 let known_models = &config.known_models;
                 let day = (&**known_models, config.day);
                 findings.extend(models::findings(target, &called, snapshot, day));
-                let model = snapshot.model(&called.base);
+                // What AWS lists are facts about Bedrock Runtime.
+                let is_listed = target.service == catalogue::Endpoint::Runtime;
+                let model = snapshot.model(&called.base).filter(|_| is_listed);
                 findings.extend(
                     model
                         .iter()

@@ -5,7 +5,7 @@ use super::quota_name::Scope;
 use super::snapshot::{Snapshot, is_application_profile};
 use super::wire::{Availability, Model};
 use crate::bedrock::{Date, ModelId, region};
-use crate::catalogue::Catalogue;
+use crate::catalogue::{Catalogue, Endpoint as Service};
 use crate::config::Target;
 
 /// How many days before the end of a model it is warned of, as the config's own warnings do.
@@ -34,7 +34,7 @@ pub(super) enum Resolved {
 /// Which model of the account a target calls.
 pub(super) fn resolve(target: &Target, snapshot: &Snapshot, catalogue: &Catalogue) -> Resolved {
     let Ok(model) = ModelId::new(&target.model) else { return Resolved::Unknown(None) };
-    if is_mantle(target) {
+    if target.service == Service::Mantle {
         // It has models of its own, which no call lists.
         let base = model.base().unwrap_or(&target.model).to_owned();
         return Resolved::Model(Called { base, scope: Scope::Mantle });
@@ -51,11 +51,6 @@ pub(super) fn resolve(target: &Target, snapshot: &Snapshot, catalogue: &Catalogu
         Some(geography) => of_profile(target, &model, (base, geography), snapshot, catalogue),
         None => of_model(target, base, snapshot, catalogue),
     }
-}
-
-/// Whether a target is at the endpoint `bedrock-mantle`, which has quotas of its own.
-fn is_mantle(target: &Target) -> bool {
-    target.endpoint.authority().host().split('.').any(|part| part.starts_with("bedrock-mantle"))
 }
 
 fn of_application_profile(target: &Target, snapshot: &Snapshot) -> Resolved {
@@ -148,7 +143,8 @@ fn with_other_profile(
     if let Some(profile) = best_profile(base, &target.region, snapshot) {
         return missing(target, format!("{what}: use '{profile}'")).with("model", profile);
     }
-    let is_retired = ModelId::new(base).is_ok_and(|id| catalogue.lifecycle(&id).is_some());
+    let lifecycle = |id| catalogue.lifecycle(target.service, &id);
+    let is_retired = ModelId::new(base).is_ok_and(|id| lifecycle(id).is_some());
     let what = if is_retired { format!("{what}; it may be retired") } else { what };
     match successor(target, base, snapshot, catalogue) {
         Some(next) => {
@@ -177,8 +173,8 @@ fn successor(
     let called = ModelId::new(&target.model).ok()?;
     let named = if called.base() == Some(base) { called } else { ModelId::new(base).ok()? };
     // A day on which the model itself counts as retired, so that its own successor is meant.
-    let day = catalogue.lifecycle(&named)?.retires_on;
-    let next = catalogue.successor(&named, &target.region, day).ok()?;
+    let day = catalogue.lifecycle(target.service, &named)?.retires_on;
+    let next = catalogue.successor(target.service, &named, &target.region, day).ok()?;
     let id = next.arn_resource().unwrap_or(next.as_str());
     let is_there = match next.geography() {
         Some(_) => snapshot.profile(id).is_some(),

@@ -26,6 +26,7 @@ fn recorder() -> SpanRecorder {
 fn record(started: Instant, outcome: Outcome) -> RequestRecord<'static> {
     RequestRecord {
         request_id: Uuid::from_u128(9),
+        streams: false,
         operation: Some(Operation::Converse),
         requested_model: Some(MODEL),
         client: "alice",

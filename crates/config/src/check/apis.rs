@@ -1,0 +1,107 @@
+//! The APIs of OpenAI and Anthropic: the prefixes of their paths, and the key of stored responses.
+
+use super::Checker;
+use crate::document::KeyPath;
+use crate::model::{ApiSettings, Apis, ResponsesSettings};
+use crate::raw::{RawApis, RawMessages, RawModels, RawOpenAiApi, RawResponses};
+use crate::secret::Secret;
+
+/// Fewest bytes of the key that seals the ids of stored responses.
+const MIN_ID_KEY_BYTES: usize = 32;
+
+/// First segments of paths that are served already: those of the legacy application and of the admin port.
+const TAKEN: [&str; 14] = [
+    "admin",
+    "analyze_section",
+    "cancel_task",
+    "chat",
+    "health",
+    "healthz",
+    "metrics",
+    "model_stats",
+    "queue_stats",
+    "readyz",
+    "reset_model_cooldowns",
+    "status",
+    "task_status",
+    "test_claude_connection",
+];
+
+/// Segments that the paths of the APIs have after their prefix.
+const OF_APIS: [&str; 4] = ["chat", "messages", "models", "responses"];
+
+impl Checker<'_> {
+    pub(super) fn apis(&mut self, raw: &RawApis) -> Apis {
+        let RawApis { chat_completions, responses, messages, models } = raw;
+        let RawOpenAiApi { enabled, prefixes } = chat_completions;
+        let chat_completions = self.api("chat_completions", *enabled, prefixes);
+        let RawResponses { api: RawOpenAiApi { enabled, prefixes }, store, id_key } = responses;
+        let responses = ResponsesSettings {
+            api: self.api("responses", *enabled, prefixes),
+            store: *store,
+            id_key: id_key.clone(),
+        };
+        self.id_key(id_key.as_ref());
+        let RawMessages { enabled, prefixes } = messages;
+        let messages = self.api("messages", *enabled, prefixes);
+        let RawModels { enabled, prefixes } = models;
+        let models = self.api("models", *enabled, prefixes);
+        Apis { chat_completions, responses, messages, models }
+    }
+
+    fn api(&mut self, name: &str, enabled: bool, prefixes: &[String]) -> ApiSettings {
+        let at = KeyPath::from(["apis", name, "prefixes"]);
+        for (index, prefix) in prefixes.iter().enumerate() {
+            if let Some(why) = collision(prefix) {
+                self.problem(&at.index(index), why);
+            } else if prefixes.iter().take(index).any(|earlier| earlier == prefix) {
+                self.problem(&at.index(index), "stands there twice");
+            }
+        }
+        ApiSettings { enabled, prefixes: prefixes.to_vec() }
+    }
+
+    fn id_key(&mut self, key: Option<&Secret>) {
+        // An empty one was a problem already.
+        if key.is_some_and(|key| (1..MIN_ID_KEY_BYTES).contains(&key.expose().len())) {
+            let message = format!("names a key shorter than {MIN_ID_KEY_BYTES} bytes");
+            self.problem(&["apis", "responses", "id_key"].into(), message);
+        }
+    }
+}
+
+/// Why a prefix would take other paths.
+fn collision(prefix: &str) -> Option<String> {
+    let mut segments = prefix.split('/').skip(1);
+    let first = segments.clone().next().unwrap_or_default();
+    if sluice_bedrock::path::is_own_collection(first) || TAKEN.contains(&first) {
+        return Some(format!(
+            "'{prefix}' is taken: the gateway serves other paths below '/{first}'"
+        ));
+    }
+    let inner = segments.find(|segment| OF_APIS.contains(segment))?;
+    Some(format!("'{prefix}' would take other paths: '{inner}' is what follows a prefix"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_prefix_takes_no_path_of_another() {
+        for free in ["/openai/v1", "/v1", "/anthropic/v1", "/ai/team-a/v1", "/models2"] {
+            assert_eq!(collision(free), None, "{free}");
+        }
+        for taken in [
+            "/model",
+            "/guardrails/v1",
+            "/chat",
+            "/admin/v1",
+            "/status",
+            "/v1/models",
+            "/v1/chat/v2",
+        ] {
+            assert!(collision(taken).is_some(), "{taken}");
+        }
+    }
+}

@@ -1,0 +1,100 @@
+//! The APIs of OpenAI and Anthropic, and what is stored.
+
+use super::{config, env, only_problem};
+use crate::{Config, StoreResponses};
+use sluice_bedrock::Api;
+
+#[test]
+fn every_api_is_served_below_the_prefixes_that_its_sdks_use() {
+    let apis = config("").apis;
+    assert_eq!(apis.settings(Api::Bedrock), None);
+    for (api, prefixes) in [
+        (Api::ChatCompletions, &["/openai/v1", "/v1"][..]),
+        (Api::Responses, &["/openai/v1", "/v1"]),
+        (Api::Messages, &["/anthropic/v1", "/v1"]),
+        (Api::Models, &["/openai/v1", "/anthropic/v1", "/v1"]),
+    ] {
+        let settings = apis.settings(api).unwrap();
+        assert!(settings.enabled, "{api:?}");
+        assert_eq!(settings.prefixes, prefixes, "{api:?}");
+    }
+    assert_eq!((apis.responses.store, apis.responses.id_key), (StoreResponses::Auto, None));
+}
+
+#[test]
+fn an_api_is_turned_off_or_moved_alone() {
+    let text = "[apis.messages]\nenabled = false\n[apis.chat_completions]\nprefixes = ['/ai/v1']";
+    let apis = config(text).apis;
+    assert!(!apis.messages.enabled);
+    assert_eq!(apis.messages.prefixes, ["/anthropic/v1", "/v1"]);
+    assert_eq!(apis.chat_completions.prefixes, ["/ai/v1"]);
+    assert!(apis.chat_completions.enabled && apis.responses.api.enabled);
+}
+
+#[test]
+fn a_prefix_that_is_none_or_takes_other_paths_is_refused() {
+    let with = |prefixes: &str| format!("[apis.messages]\nprefixes = [{prefixes}]");
+    for wrong in
+        ["", "/", "v1", "/v1/", "//v1", "/a/../b", "/v1?x=1", "/v%31", "/a/b/c/d/e/f", "/ä"]
+    {
+        only_problem(&with(&format!("'{wrong}'")), "is not the beginning of a path");
+    }
+    for taken in ["/model", "/guardrails", "/async-invoke/v1", "/health", "/admin", "/metrics"] {
+        only_problem(&with(&format!("'{taken}'")), "is taken");
+    }
+    only_problem(&with("'/v1', '/v1/models'"), "would take other paths");
+    only_problem(&with("'/v1', '/v1'"), "stands there twice");
+    only_problem(&with(""), "must not be empty");
+}
+
+#[test]
+fn ids_of_stored_responses_are_sealed_by_a_long_key() {
+    let text = "[apis.responses]\nid_key = 'env:ID_KEY'";
+    let load = |key| Config::from_toml(text, "config.toml", &env(&[("ID_KEY", key)]));
+    let key = "0123456789abcdef0123456789abcdef";
+    let settings = load(key).unwrap().config.apis.responses;
+    assert_eq!(settings.id_key.unwrap().expose(), key);
+    let why = load(&key[1..]).unwrap_err().to_string();
+    assert!(why.contains("shorter than 32 bytes") && !why.contains(&key[1..]), "{why}");
+}
+
+#[test]
+fn a_route_stores_responses_where_its_targets_are_in_one_region() {
+    let text = "
+        [apis.responses]
+        STORE
+        [targets.one]
+        model = 'us.openai.gpt-5.6-sol'
+        region = 'us-east-1'
+        [targets.same]
+        model = 'openai.gpt-5.6-sol'
+        endpoint = 'mantle'
+        region = 'us-east-1'
+        [targets.far]
+        model = 'eu.openai.gpt-5.6-sol'
+        region = 'eu-west-1'
+        [targets.claude]
+        model = 'eu.anthropic.claude-sonnet-5-5'
+        region = 'eu-west-1'
+        [targets.anywhere]
+        model = 'global.openai.gpt-5.6-sol'
+        region = 'us-east-1'
+        [[routes]]
+        models = ['x']
+        targets = [TARGETS]
+        ROUTE";
+    let stores = |targets: &str, store: &str, route: &str| {
+        let text = text.replace("TARGETS", targets).replace("STORE", store).replace("ROUTE", route);
+        let config = config(&text);
+        let route = &config.routes[0];
+        let targets = route.targets.iter().map(|&index| &config.targets[index]);
+        config.stores_responses(route.store, targets)
+    };
+    assert!(stores("'one', 'same'", "", ""));
+    assert!(!stores("'one', 'far'", "", ""));
+    assert!(stores("'one', 'claude'", "", ""), "claude has no such API");
+    assert!(!stores("'anywhere'", "", ""), "its region is not known");
+    assert!(!stores("'one'", "store = 'never'", ""));
+    assert!(stores("'one', 'far'", "store = 'never'", "store = 'allow'"));
+    assert!(!stores("'one'", "store = 'allow'", "store = 'never'"));
+}

@@ -1,0 +1,62 @@
+//! The beta flags that each endpoint takes in `anthropic-beta`.
+
+use std::sync::LazyLock;
+
+use http::HeaderMap;
+use serde::Deserialize;
+
+use super::super::reply::Failure;
+use sluice_bedrock::ErrorKind;
+use sluice_catalogue::Endpoint;
+
+#[derive(Default, Deserialize)]
+struct Flags {
+    runtime: Vec<String>,
+    mantle: Vec<String>,
+}
+
+static FLAGS: LazyLock<Flags> =
+    LazyLock::new(|| serde_json::from_str(include_str!("betas.json")).unwrap_or_default());
+
+/// Refuses a flag that the endpoint does not take.
+///
+/// # Errors
+/// When there is one.
+pub(super) fn check(endpoint: Endpoint, headers: &HeaderMap) -> Result<(), Failure> {
+    let known = match endpoint {
+        Endpoint::Runtime => &FLAGS.runtime,
+        Endpoint::Mantle => &FLAGS.mantle,
+    };
+    for value in headers.get_all("anthropic-beta") {
+        let text = String::from_utf8_lossy(value.as_bytes());
+        let flags = text.split(',').map(str::trim).filter(|flag| !flag.is_empty());
+        if let Some(_unknown) = flags.into_iter().find(|flag| !known.iter().any(|it| it == flag)) {
+            return Err(Failure::new(ErrorKind::Validation, "invalid beta flag"));
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+
+    use super::*;
+
+    #[test]
+    fn an_endpoint_takes_its_own_flags_alone() {
+        let mut headers = HeaderMap::new();
+        let mut takes = |endpoint, text: &'static str| {
+            headers.insert("anthropic-beta", HeaderValue::from_static(text));
+            check(endpoint, &headers).is_ok()
+        };
+        let both = "effort-2025-11-24, tool-search-tool-2025-10-19";
+        assert!(takes(Endpoint::Runtime, both) && takes(Endpoint::Mantle, both));
+        let of_mantle = "effort-2025-11-24,claude-code-20250219";
+        assert!(!takes(Endpoint::Runtime, of_mantle) && takes(Endpoint::Mantle, of_mantle));
+        // A flag that stands for another one on Bedrock is not known by its own name.
+        assert!(!takes(Endpoint::Mantle, "advanced-tool-use-2025-11-20"));
+        assert!(!takes(Endpoint::Mantle, "files-api-2025-04-14"));
+        assert!(takes(Endpoint::Runtime, ""));
+    }
+}

@@ -1,0 +1,7 @@
+//! Anthropic's Messages: what a request must be, and the form of its answer.
+
+mod read;
+mod write;
+
+pub(super) use read::read;
+pub(super) use write::Messages;

@@ -1,0 +1,163 @@
+//! Which API a path belongs to, by the prefixes of the config, and in which dialect its errors are written.
+
+use http::request;
+
+use crate::bedrock::api_path;
+use crate::bedrock::path::{Call, PathError};
+use crate::bedrock::{Api, Dialect};
+use crate::config::Apis;
+
+/// The header that clients of Anthropic's API send with every request.
+const ANTHROPIC_VERSION: &str = "anthropic-version";
+
+/// The prefixes of one config, with what is served below each.
+#[derive(Debug)]
+pub struct ApiPaths {
+    /// The longest prefix first, since one may begin with another.
+    roots: Vec<Root>,
+}
+
+#[derive(Debug)]
+struct Root {
+    prefix: Box<str>,
+    apis: Vec<Api>,
+}
+
+impl ApiPaths {
+    /// The paths of the APIs that the config turns on.
+    pub fn new(apis: &Apis) -> ApiPaths {
+        let mut roots: Vec<Root> = Vec::new();
+        for api in Api::ALL {
+            let Some(settings) = apis.settings(api).filter(|it| it.enabled) else { continue };
+            for prefix in &settings.prefixes {
+                match roots.iter_mut().find(|root| *root.prefix == **prefix) {
+                    Some(root) => root.apis.push(api),
+                    None => roots.push(Root { prefix: prefix.as_str().into(), apis: vec![api] }),
+                }
+            }
+        }
+        roots.sort_by_key(|root| std::cmp::Reverse(root.prefix.len()));
+        ApiPaths { roots }
+    }
+
+    /// The call that method and path make; `None` if the path is below no prefix, and so may be a native one.
+    pub fn parse(&self, head: &request::Parts) -> Option<Result<Call, PathError>> {
+        let (root, rest) = self.root(head.uri.path())?;
+        Some(match api_path::api_of(rest) {
+            Some(api) if root.apis.contains(&api) => api_path::parse(&head.method, rest),
+            _ => Err(PathError::Unknown),
+        })
+    }
+
+    /// The dialect in which a request's errors are written. Paths that two dialects share belong to the one
+    /// that the headers show.
+    pub fn dialect(&self, head: &request::Parts) -> Dialect {
+        let Some((root, rest)) = self.root(head.uri.path()) else { return Dialect::Bedrock };
+        let has_messages = root.apis.contains(&Api::Messages);
+        let has_openai =
+            root.apis.iter().any(|api| matches!(api, Api::ChatCompletions | Api::Responses));
+        match api_path::api_of(rest) {
+            Some(Api::ChatCompletions | Api::Responses) => Dialect::OpenAi,
+            Some(Api::Messages) => Dialect::Anthropic,
+            _ if has_messages && has_openai => by_headers(head),
+            _ if has_messages => Dialect::Anthropic,
+            _ if has_openai => Dialect::OpenAi,
+            // A prefix of the list of models alone.
+            _ if *root.prefix == *"/anthropic/v1" => Dialect::Anthropic,
+            _ => by_headers(head),
+        }
+    }
+
+    /// The prefix that a path is below, and the rest of the path.
+    fn root<'p>(&self, path: &'p str) -> Option<(&Root, &'p str)> {
+        self.roots.iter().find_map(|root| {
+            let rest = path.strip_prefix(&*root.prefix)?;
+            rest.starts_with('/').then_some((root, rest))
+        })
+    }
+}
+
+fn by_headers(head: &request::Parts) -> Dialect {
+    match head.headers.contains_key(ANTHROPIC_VERSION) {
+        true => Dialect::Anthropic,
+        false => Dialect::OpenAi,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::Request;
+
+    use super::*;
+    use crate::bedrock::Operation;
+    use crate::config::{ApiSettings, ResponsesSettings};
+
+    /// The APIs as a config without `apis` has them.
+    fn apis() -> Apis {
+        let served = |prefixes: &[&str]| ApiSettings {
+            enabled: true,
+            prefixes: prefixes.iter().map(|it| (*it).to_owned()).collect(),
+        };
+        let openai = served(&["/openai/v1", "/v1"]);
+        Apis {
+            chat_completions: openai.clone(),
+            responses: ResponsesSettings { api: openai, ..ResponsesSettings::default() },
+            messages: served(&["/anthropic/v1", "/v1"]),
+            models: served(&["/openai/v1", "/anthropic/v1", "/v1"]),
+        }
+    }
+
+    fn head(method: &str, path: &str, headers: &[&str]) -> request::Parts {
+        let mut request = Request::builder().method(method).uri(path);
+        for name in headers {
+            request = request.header(*name, "1");
+        }
+        request.body(()).unwrap().into_parts().0
+    }
+
+    #[test]
+    fn each_api_is_served_below_its_prefixes() {
+        let paths = ApiPaths::new(&apis());
+        for (method, path, operation) in [
+            ("POST", "/openai/v1/chat/completions", Operation::CreateChatCompletion),
+            ("POST", "/v1/chat/completions", Operation::CreateChatCompletion),
+            ("POST", "/v1/responses", Operation::CreateResponse),
+            ("POST", "/anthropic/v1/messages", Operation::CreateMessage),
+            ("POST", "/v1/messages/count_tokens", Operation::CountMessageTokens),
+            ("GET", "/anthropic/v1/models", Operation::ListModels),
+        ] {
+            let call = paths.parse(&head(method, path, &[])).unwrap().unwrap();
+            assert_eq!(call.operation, operation, "{path}");
+        }
+        let unknown = |path| paths.parse(&head("POST", path, &[])).unwrap();
+        assert_eq!(unknown("/openai/v1/messages"), Err(PathError::Unknown));
+        assert_eq!(unknown("/anthropic/v1/chat/completions"), Err(PathError::Unknown));
+        for native in ["/model/m/invoke", "/v1", "/v1x/chat/completions", "/async-invoke", "/"] {
+            assert_eq!(paths.parse(&head("POST", native, &[])), None, "{native}");
+        }
+    }
+
+    #[test]
+    fn an_api_that_is_off_has_no_path() {
+        let mut apis = apis();
+        apis.chat_completions.enabled = false;
+        let paths = ApiPaths::new(&apis);
+        let head = head("POST", "/v1/chat/completions", &[]);
+        assert_eq!(paths.parse(&head), Some(Err(PathError::Unknown)));
+        assert_eq!(paths.dialect(&head), Dialect::OpenAi);
+    }
+
+    #[test]
+    fn paths_that_two_dialects_share_are_of_the_one_that_the_headers_show() {
+        let paths = ApiPaths::new(&apis());
+        let dialect = |path, headers: &[&str]| paths.dialect(&head("GET", path, headers));
+        assert_eq!(dialect("/v1/models", &[]), Dialect::OpenAi);
+        assert_eq!(dialect("/v1/models", &["anthropic-version"]), Dialect::Anthropic);
+        assert_eq!(dialect("/v1/nonsense", &["anthropic-version"]), Dialect::Anthropic);
+        assert_eq!(dialect("/anthropic/v1/models", &[]), Dialect::Anthropic);
+        assert_eq!(dialect("/openai/v1/models", &["anthropic-version"]), Dialect::OpenAi);
+        assert_eq!(dialect("/v1/chat/completions", &["anthropic-version"]), Dialect::OpenAi);
+        assert_eq!(dialect("/v1/messages", &[]), Dialect::Anthropic);
+        assert_eq!(dialect("/model/m/invoke", &["anthropic-version"]), Dialect::Bedrock);
+    }
+}

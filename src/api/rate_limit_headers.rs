@@ -1,0 +1,196 @@
+//! The headers by which OpenAI's and Anthropic's clients see what is left of their limits.
+//!
+//! The gateway takes them from its own buckets: from the limits of the client where it has some, else from
+//! the quota of the target that answered. A limit that does not exist has no header, and what is left has
+//! none where it is not known.
+
+use std::time::{Duration, SystemTime};
+
+use http::{HeaderMap, HeaderName, HeaderValue};
+
+use crate::bedrock::Dialect;
+use crate::quota::{Snapshot, TokenLimit};
+
+#[cfg(test)]
+mod tests;
+
+/// The longest time until a limit is whole again that a header announces.
+const MAX_RESET: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// One limit of a minute.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Limit {
+    /// Units per minute.
+    pub per_minute: f64,
+    /// Units that are left; `None` if that is not known.
+    pub remaining: Option<f64>,
+}
+
+impl Limit {
+    fn of(per_minute: Option<f64>, remaining: Option<f64>) -> Option<Limit> {
+        let per_minute = per_minute.filter(|it| it.is_finite() && *it > 0.0)?;
+        Some(Limit { per_minute, remaining: remaining.filter(|it| it.is_finite()) })
+    }
+
+    fn of_tokens(limit: Option<TokenLimit>) -> Option<Limit> {
+        let limit = limit?;
+        Limit::of(limit.tpm, limit.available)
+    }
+
+    /// The free share; 1 if it is not known.
+    fn share(&self) -> f64 {
+        self.remaining.map_or(1.0, |remaining| remaining / self.per_minute)
+    }
+
+    /// What is left, as clients read it: never below zero, and never above the limit.
+    fn left(&self) -> Option<u64> {
+        Some(self.remaining?.clamp(0.0, self.per_minute) as u64)
+    }
+
+    /// The time until the limit is whole again.
+    fn reset(&self) -> Option<Duration> {
+        let missing = self.per_minute - self.remaining?;
+        let seconds = (missing * 60.0 / self.per_minute).max(0.0);
+        Some(Duration::try_from_secs_f64(seconds).unwrap_or(MAX_RESET).min(MAX_RESET))
+    }
+}
+
+/// The limits that bind a request.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct RateLimits {
+    /// Requests.
+    pub requests: Option<Limit>,
+    /// Tokens: of input and output together, or the scarcer of the two where they count apart.
+    pub tokens: Option<Limit>,
+    /// Tokens of input, where they count apart.
+    pub input_tokens: Option<Limit>,
+    /// Tokens of output, where they count apart.
+    pub output_tokens: Option<Limit>,
+}
+
+impl RateLimits {
+    /// The limits of a quota.
+    pub fn of(quota: &Snapshot) -> RateLimits {
+        let (input_tokens, output_tokens) =
+            (Limit::of_tokens(quota.input), Limit::of_tokens(quota.output));
+        let apart = [input_tokens, output_tokens].into_iter().flatten();
+        let scarcer = apart.min_by(|one, other| one.share().total_cmp(&other.share()));
+        RateLimits {
+            requests: Limit::of(quota.rpm, quota.requests_available),
+            tokens: Limit::of(quota.tpm, quota.tokens_available).or(scarcer),
+            input_tokens,
+            output_tokens,
+        }
+    }
+
+    /// The limits of a client, `own`, and those of the `target` that answered where it has none.
+    pub fn of_client_or_target(own: &Snapshot, target: Option<&Snapshot>) -> RateLimits {
+        let own = RateLimits::of(own);
+        let target = target.map(RateLimits::of).unwrap_or_default();
+        let tokens = if own.tokens.is_some() { own } else { target };
+        RateLimits { requests: own.requests.or(target.requests), ..tokens }
+    }
+}
+
+/// The names of the three headers of a limit: the limit, what is left, and when it is whole again.
+type Names = [HeaderName; 3];
+
+const OPENAI_REQUESTS: Names = [
+    HeaderName::from_static("x-ratelimit-limit-requests"),
+    HeaderName::from_static("x-ratelimit-remaining-requests"),
+    HeaderName::from_static("x-ratelimit-reset-requests"),
+];
+const OPENAI_TOKENS: Names = [
+    HeaderName::from_static("x-ratelimit-limit-tokens"),
+    HeaderName::from_static("x-ratelimit-remaining-tokens"),
+    HeaderName::from_static("x-ratelimit-reset-tokens"),
+];
+const ANTHROPIC_REQUESTS: Names = [
+    HeaderName::from_static("anthropic-ratelimit-requests-limit"),
+    HeaderName::from_static("anthropic-ratelimit-requests-remaining"),
+    HeaderName::from_static("anthropic-ratelimit-requests-reset"),
+];
+const ANTHROPIC_TOKENS: Names = [
+    HeaderName::from_static("anthropic-ratelimit-tokens-limit"),
+    HeaderName::from_static("anthropic-ratelimit-tokens-remaining"),
+    HeaderName::from_static("anthropic-ratelimit-tokens-reset"),
+];
+const ANTHROPIC_INPUT_TOKENS: Names = [
+    HeaderName::from_static("anthropic-ratelimit-input-tokens-limit"),
+    HeaderName::from_static("anthropic-ratelimit-input-tokens-remaining"),
+    HeaderName::from_static("anthropic-ratelimit-input-tokens-reset"),
+];
+const ANTHROPIC_OUTPUT_TOKENS: Names = [
+    HeaderName::from_static("anthropic-ratelimit-output-tokens-limit"),
+    HeaderName::from_static("anthropic-ratelimit-output-tokens-remaining"),
+    HeaderName::from_static("anthropic-ratelimit-output-tokens-reset"),
+];
+
+/// Puts the headers of these limits into `headers`, in place of an upstream's own. Bedrock's own dialect
+/// has none.
+pub fn insert(headers: &mut HeaderMap, dialect: Dialect, limits: &RateLimits, now: SystemTime) {
+    let RateLimits { requests, tokens, input_tokens, output_tokens } = *limits;
+    match dialect {
+        Dialect::Bedrock => {}
+        Dialect::OpenAi => {
+            let as_time_left = |reset| duration(reset);
+            insert_limit(headers, OPENAI_REQUESTS, requests, as_time_left);
+            insert_limit(headers, OPENAI_TOKENS, tokens, as_time_left);
+        }
+        Dialect::Anthropic => {
+            let as_time = |reset| time(now, reset);
+            insert_limit(headers, ANTHROPIC_REQUESTS, requests, as_time);
+            insert_limit(headers, ANTHROPIC_TOKENS, tokens, as_time);
+            insert_limit(headers, ANTHROPIC_INPUT_TOKENS, input_tokens, as_time);
+            insert_limit(headers, ANTHROPIC_OUTPUT_TOKENS, output_tokens, as_time);
+        }
+    }
+}
+
+/// Whether a header is one of these, so that those of an upstream are not passed on: its limits are not the
+/// client's.
+pub fn is_rate_limit(name: &HeaderName) -> bool {
+    name.as_str().starts_with("x-ratelimit-") || name.as_str().starts_with("anthropic-ratelimit-")
+}
+
+fn insert_limit(
+    headers: &mut HeaderMap,
+    [limit, remaining, reset]: Names,
+    of: Option<Limit>,
+    written: impl Fn(Duration) -> Option<HeaderValue>,
+) {
+    let Some(of) = of else { return };
+    headers.insert(limit, HeaderValue::from(of.per_minute as u64));
+    let Some(left) = of.left() else { return };
+    headers.insert(remaining, HeaderValue::from(left));
+    if let Some(value) = of.reset().and_then(written) {
+        headers.insert(reset, value);
+    }
+}
+
+/// A time left as OpenAI writes it: `120ms`, `1s`, `6m0s`, `1h0m0s`. It is rounded up.
+fn duration(left: Duration) -> Option<HeaderValue> {
+    if left < Duration::from_secs(1) {
+        let millis = left.as_micros().div_ceil(1000);
+        return HeaderValue::from_str(&format!("{millis}ms")).ok();
+    }
+    let seconds = rounded_up(left);
+    let (hours, minutes, rest) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
+    let text = match (hours, minutes) {
+        (0, 0) => format!("{rest}s"),
+        (0, _) => format!("{minutes}m{rest}s"),
+        _ => format!("{hours}h{minutes}m{rest}s"),
+    };
+    HeaderValue::from_str(&text).ok()
+}
+
+/// A point in time as Anthropic writes it, by RFC 3339, rounded up to a second.
+fn time(now: SystemTime, left: Duration) -> Option<HeaderValue> {
+    let since = now.checked_add(left)?.duration_since(SystemTime::UNIX_EPOCH).ok()?;
+    let at = SystemTime::UNIX_EPOCH + Duration::from_secs(rounded_up(since));
+    HeaderValue::from_str(&humantime::format_rfc3339_seconds(at).to_string()).ok()
+}
+
+fn rounded_up(time: Duration) -> u64 {
+    time.as_secs() + u64::from(time.subsec_nanos() > 0)
+}

@@ -1,0 +1,95 @@
+//! The headers that the gateway adds to every answer: who answered, after how many attempts, and, in the dialects
+//! of OpenAI and Anthropic, the request's id and the client's limits.
+
+use std::time::SystemTime;
+
+use http::header::{Entry, HeaderMap, HeaderName, HeaderValue};
+use smallvec::SmallVec;
+use tokio::time::Instant;
+use uuid::Uuid;
+
+use super::context::{RequestContext, millis};
+use super::headers::value;
+use crate::api::rate_limit_headers::{self, RateLimits};
+use crate::bedrock::Dialect;
+use crate::limits::usd;
+
+const MODEL: HeaderName = HeaderName::from_static("x-sluice-model");
+const REGION: HeaderName = HeaderName::from_static("x-sluice-region");
+const ATTEMPTS: HeaderName = HeaderName::from_static("x-sluice-attempts");
+const FALLBACK_REASON: HeaderName = HeaderName::from_static("x-sluice-fallback-reason");
+const DROPPED_BETAS: HeaderName = HeaderName::from_static("x-sluice-dropped-betas");
+const QUEUED: HeaderName = HeaderName::from_static("x-sluice-queued-ms");
+pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-sluice-request-id");
+const BUDGET: HeaderName = HeaderName::from_static("x-sluice-budget-remaining-usd");
+pub(super) const AMZN_REQUEST_ID: HeaderName = HeaderName::from_static("x-amzn-requestid");
+/// The request's id as the SDKs of OpenAI and of Anthropic read it.
+const OPENAI_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const ANTHROPIC_REQUEST_ID: HeaderName = HeaderName::from_static("request-id");
+
+/// Adds the headers of the gateway's own to an answer's head.
+pub(super) fn add_own_headers(head: &mut HeaderMap, context: &RequestContext) {
+    let mut text = Uuid::encode_buffer();
+    let request_id = value(context.request_id.hyphenated().encode_lower(&mut text));
+    if let Entry::Vacant(place) = head.entry(AMZN_REQUEST_ID) {
+        place.insert(request_id.clone());
+    }
+    match context.call.dialect {
+        Dialect::Bedrock => {}
+        Dialect::OpenAi => add_dialect_headers(head, context, OPENAI_REQUEST_ID, &request_id),
+        Dialect::Anthropic => {
+            add_dialect_headers(head, context, ANTHROPIC_REQUEST_ID, &request_id);
+        }
+    }
+    head.insert(REQUEST_ID, request_id);
+    head.insert(ATTEMPTS, count(context.answer.attempts.len() as u64));
+    head.insert(QUEUED, count(millis(context.timing.queued)));
+    if let Some(left) = context.account().and_then(|account| account.little_left()) {
+        head.insert(BUDGET, value(&usd(left).to_string()));
+    }
+    if let Some(target) = &context.answer.target {
+        if context.call.requested_model.is_some() {
+            head.insert(MODEL, target.model_header.clone());
+        }
+        head.insert(REGION, target.endpoint.region_header.clone());
+        if let Some(flags) = &context.answer.dropped_betas {
+            head.insert(DROPPED_BETAS, value(flags));
+        }
+        if let Some(reason) = context.answer.fallback_reason {
+            head.insert(FALLBACK_REASON, HeaderValue::from_static(reason));
+        }
+    }
+}
+
+/// Adds the request's id under the name that the SDKs of a dialect read, and the client's limits. The limits of
+/// the upstream are not the client's.
+fn add_dialect_headers(
+    head: &mut HeaderMap,
+    context: &RequestContext,
+    id_name: HeaderName,
+    request_id: &HeaderValue,
+) {
+    if let Entry::Vacant(place) = head.entry(id_name) {
+        place.insert(request_id.clone());
+    }
+    let foreign: SmallVec<[HeaderName; 8]> =
+        head.keys().filter(|name| rate_limit_headers::is_rate_limit(name)).cloned().collect();
+    foreign.iter().for_each(|name| {
+        head.remove(name);
+    });
+    let Some(caller) = &context.caller.client else { return };
+    let own = context.gateway().limits.snapshot(caller);
+    let target = context.answer.target.as_ref();
+    let target = target.map(|target| target.quota().snapshot(Instant::now()));
+    let limits = RateLimits::of_client_or_target(&own, target.as_ref());
+    rate_limit_headers::insert(head, context.call.dialect, &limits, SystemTime::now());
+}
+
+/// A number as a header value; the usual ones without an allocation.
+fn count(number: u64) -> HeaderValue {
+    match number {
+        0 => HeaderValue::from_static("0"),
+        1 => HeaderValue::from_static("1"),
+        _ => number.into(),
+    }
+}
