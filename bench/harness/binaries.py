@@ -10,12 +10,12 @@ import sys
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 EXAMPLES = ["bare_proxy", "fixed_upstream", "load"]
 BENCH = "request_path"
+EVERYTHING = ["--bin", "sluice", "--bench", BENCH,
+              *(word for name in EXAMPLES for word in ("--example", name))]
 
 
-def build():
-    command = ["cargo", "build", "--profile", "dist", "--bin", "sluice", "--bench", BENCH,
-               *(word for name in EXAMPLES for word in ("--example", name)),
-               "--message-format", "json"]
+def build(targets=EVERYTHING):
+    command = ["cargo", "build", "--profile", "dist", *targets, "--message-format", "json"]
     built = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, check=True, text=True)
     found = {}
     for line in built.stdout.splitlines():

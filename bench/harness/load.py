@@ -32,7 +32,7 @@ class Load:
         return [str(part) for part in command]
 
     def drive(self, port, workload, headers, requests, rate=None, generators=None):
-        """Sends so many requests; any wrong answer ends the run. Returns what was seen.
+        """Sends so many requests; any wrong answer ends the row. Returns what was seen.
 
         `generators` are the cores of several load generators that share the requests.
         """
@@ -52,7 +52,7 @@ class Load:
                 one.kill()
                 one.wait()
         if any(one.returncode for one in running):
-            raise SystemExit(f"{workload.name}: a wrong answer; the run does not count")
+            raise SystemExit(f"{workload.name}: a wrong answer; the row does not count")
         told[0]["requests"] = sum(one["requests"] for one in told)
         told[0]["seconds"] = max(one["seconds"] for one in told)
         return told[0]
@@ -93,7 +93,7 @@ def ask(port, workload, headers, *more):
 
 
 def check_unchanged(port, workload, headers, upstream):
-    """Ends the run unless a request and its answer pass to the byte."""
+    """Ends the row unless a request and its answer pass to the byte."""
     check = "x-bench-check: 1"
     if workload.frames:
         wanted = ask(upstream, workload, headers, check)

@@ -7,6 +7,7 @@ import signal
 import sys
 import tempfile
 import time
+import traceback
 
 from . import binaries, processes, rows, table
 from .load import Load
@@ -39,10 +40,37 @@ def arguments(about):
     return parser.parse_args()
 
 
+class Stopped(SystemExit):
+    """A signal or the time limit ends the run, not the row alone."""
+
+
 def end_in_order():
     """Signals and the time limit lead through `with`, so that no process is left behind."""
+    def stop(number, _):
+        raise Stopped(f"stopped by signal {number}")
+
     for number in (signal.SIGTERM, signal.SIGALRM):
-        signal.signal(number, lambda number, _: sys.exit(f"stopped by signal {number}"))
+        signal.signal(number, stop)
+
+
+def measure(settings, chosen):
+    """The lines of the rows, and whether all were measured. A row that fails costs no other its lines."""
+    results, complete = [], True
+    with tempfile.TemporaryDirectory(prefix="sluice-bench-") as folder:
+        load = Load(settings.binaries["load"], pathlib.Path(folder))
+        for name, row in chosen.items():
+            print(f"== {name}", file=sys.stderr)
+            try:
+                with Scene(settings, load, folder) as scene:
+                    results += row(scene)
+            except (Stopped, KeyboardInterrupt) as end:
+                results.append(table.failed(name, str(end) or "interrupted"))
+                return results, False
+            except (Exception, SystemExit) as why:
+                traceback.print_exc()
+                results.append(table.failed(name, why))
+                complete = False
+    return results, complete
 
 
 def main(about):
@@ -55,13 +83,7 @@ def main(about):
     end_in_order()
     signal.alarm(LIMIT_S)
     began, before = time.monotonic(), os.getloadavg()[0]
-    results = []
-    with tempfile.TemporaryDirectory(prefix="sluice-bench-") as folder:
-        load = Load(settings.binaries["load"], pathlib.Path(folder))
-        for name, row in chosen.items():
-            print(f"== {name}", file=sys.stderr)
-            with Scene(settings, load, folder) as scene:
-                results += row(scene)
+    results, complete = measure(settings, chosen)
     print(table.markdown(results))
     print(f"\nMedians (lowest to highest) of {settings.rounds} rounds; ratios and differences are "
           f"taken within each round. {settings.workers} cores and as many workers, load average "
@@ -69,3 +91,5 @@ def main(about):
           f"{time.monotonic() - began:.0f} s.\n")
     for note in settings.notes:
         print(f"- {note}")
+    if not complete:
+        sys.exit("not every row was measured")

@@ -30,6 +30,11 @@ def raise_file_limit():
     return resource.getrlimit(resource.RLIMIT_NOFILE)[0]
 
 
+def client_files(limit):
+    """How many of its open files the gateway has for clients: it keeps the rest for itself and upstreams."""
+    return limit - max(16, min(limit // 8, 256)) - limit // 8
+
+
 def die_with_parent():
     LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 

@@ -141,7 +141,7 @@ def idle_streams(scene):
     frames = 3
     scene.put_up_upstream("--silent-after", frames, "--frame-interval-ms", 1)
     # Two files for a stream in the gateway, and some for itself.
-    streams = min(10_000, (scene.settings.open_files - 200) // 2)
+    streams = min(10_000, (processes.client_files(scene.settings.open_files) - 200) // 2)
     work = workloads.stream(1)
     of_each = {"gateway": [], "bare proxy": []}
     for _ in range(1 if scene.settings.short else 3):

@@ -57,6 +57,10 @@ def skipped(work, measure, why):
     return f"| {work} | {measure} | | | skipped: {why} | | not measured |"
 
 
+def failed(name, why):
+    return f"| {name} | | | | failed: {' '.join(str(why).split())[:200]} | | not measured |"
+
+
 def markdown(results):
     lines = ["| " + " | ".join(HEAD) + " |", "|" + " --- |" * len(HEAD)]
     lines += [result if isinstance(result, str) else result.line() for result in results]

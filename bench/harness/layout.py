@@ -1,0 +1,207 @@
+"""The layout of the binary: finds the functions that run, and names them for the linker.
+
+The linker knows functions by mangled names, which end with a hash that is another in each version of the
+compiler or of a library. So a pattern has no hash, and it ends early where all that it then takes in is
+wanted as well. Functions of one name with different types can't be told apart: all are taken, or none.
+"""
+
+import bisect
+import collections
+import contextlib
+import json
+import pathlib
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+
+from . import binaries, processes, rows, workloads
+from .load import Load
+from .scene import Scene
+
+OUT = binaries.ROOT / "layout.ld"
+REQUESTS, STREAMS, FRAMES = 1000, 20, 50
+# The kernel maps so many bytes around a page that is touched: a function that is left out costs them.
+WINDOW = 1 << 16
+HEAD = """\
+/* Which functions lie side by side in the binary: those that requests run, then those that run at start.
+   The system maps the program in pieces of 64 KiB and more, so an idle process has few of them in memory.
+   Written by bench/layout. A pattern for a function that is gone does no harm. */
+"""
+
+
+class Settings:
+    def __init__(self, sluice, built):
+        self.short, self.rounds, self.seconds = True, 1, 1
+        self.workers, self.open_files = 1, processes.raise_file_limit()
+        self.binaries, self.notes = built | {"sluice": sluice}, []
+
+
+def build(folder):
+    """The binary with its symbols, and what puts it under load."""
+    command = ["cargo", "rustc", "--profile", "dist", "--bin", "sluice", "--message-format", "json",
+               "--", "-C", "strip=none"]
+    built = subprocess.run(command, cwd=binaries.ROOT, stdout=subprocess.PIPE, check=True, text=True)
+    found = [json.loads(line).get("executable") for line in built.stdout.splitlines()]
+    sluice = folder / "sluice-with-symbols"
+    shutil.copy(next(filter(None, found)), sluice)
+    return sluice, binaries.build(["--example", "fixed_upstream", "--example", "load"])
+
+
+def counted(folder, sluice):
+    """A command that runs the binary and counts the instructions of each of its functions."""
+    command = folder / "sluice"
+    # Without the variable the process would start once more, and no longer be counted.
+    command.write_text(f"""\
+#!/bin/sh
+GLIBC_TUNABLES=glibc.malloc.mmap_threshold=131072 exec valgrind --quiet --tool=callgrind \\
+  --demangle=no --callgrind-out-file={folder}/%p.out {sluice} "$@"
+""")
+    command.chmod(0o755)
+    return command
+
+
+def dump(folder, process, part):
+    """The instructions of each function since the last part."""
+    pid = process.popen.pid
+    subprocess.run(["callgrind_control", "--dump", str(pid)], stdout=subprocess.DEVNULL, check=True)
+    path = folder / f"{pid}.out.{part}"
+    for _ in range(200):
+        with contextlib.suppress(OSError):
+            if "totals:" in path.read_text():
+                return read(path.read_text())
+        time.sleep(0.1)
+    raise SystemExit(f"callgrind did not write {path.name}")
+
+
+def read(text):
+    """Own instructions by function. Source: Callgrind's manual, "Callgrind Format Specification"."""
+    names, own = {}, collections.Counter()
+    current, of_call = None, False
+    for line in text.splitlines():
+        if match := re.match(r"(c?fn)=\((\d+)\)(?: (.*))?", line):
+            kind, number, name = match.groups()
+            if name:
+                names[number] = name.split("'")[0]
+            if kind == "fn":
+                current = names[number]
+        elif line.startswith("calls="):
+            of_call = True
+        elif current and line[:1] in tuple("0123456789+-*"):
+            if not of_call:
+                own[current] += int(line.split()[-1])
+            of_call = False
+    return own
+
+
+def run(settings, folder):
+    """The functions that run at start, and those that run for each request or frame."""
+    load = Load(settings.binaries["load"], folder)
+    with Scene(settings, load, folder) as scene:
+        process, _ = rows.start_default(scene, settings.binaries["sluice"])
+        time.sleep(5)
+        start = set(dump(folder, process, 1))
+    requests = set()
+    small = workloads.invoke(1024, "1 KB")
+    small.connections = 1
+    for upstream, work, count in [([], small, REQUESTS),
+                                  (["--frames", FRAMES], workloads.stream(1, FRAMES), STREAMS)]:
+        with Scene(settings, load, folder) as scene:
+            scene.put_up_upstream(*upstream)
+            gateway = scene.plain_gateway()
+            load.drive(gateway.port, work, rows.HERE, count)
+            start |= set(dump(folder, gateway, 1))
+            load.drive(gateway.port, work, rows.HERE, count)
+            own = dump(folder, gateway, 2)
+            requests |= {name for name, cost in own.items() if cost >= count}
+    return start, requests
+
+
+def plain(name):
+    """A mangled name as a pattern without hashes."""
+    name = re.sub(r"17h[0-9a-f]{16}E.*", "", name)
+    name = re.sub(r"(\.llvm)?\.\d+$", "", name)
+    if name.startswith("_R"):
+        name = re.sub(r"B[0-9A-Za-z]*_", "B*_", re.sub(r"Cs[0-9A-Za-z]+_", "Cs*_", name))
+    return re.sub(r"aws_lc_\d+_\d+_\d+_", "aws_lc_*_", name)
+
+
+def ends(name):
+    """Where a pattern may end: after a part of the path, or after a part of a type in it."""
+    found, at = [], 3
+    while name.startswith("_ZN") and (match := re.compile(r"\d+").match(name, at)):
+        at = match.end() + int(match[0])
+        part = name[match.end():at]
+        found += [match.end() + end.end() for end in re.finditer(r"\.\.|\$GT\$|\$u20\$", part)]
+        found.append(at)
+    return sorted({*filter(lambda end: end < len(name), found), len(name)})
+
+
+class Symbols:
+    """The functions of a binary, with their sizes."""
+
+    def __init__(self, binary):
+        listed = subprocess.run(["nm", "--print-size", binary], stdout=subprocess.PIPE, check=True,
+                                text=True).stdout
+        fields = [line.split() for line in listed.splitlines()]
+        self.all = sorted((plain(name), int(size, 16), name)
+                          for _, size, kind, name in (it for it in fields if len(it) == 4)
+                          if kind in "tTwW")
+        self.names = [name for name, _, _ in self.all]
+
+    def patterns(self, wanted, share, bytes_beside, most_beside):
+        """Patterns of what is wanted, and the bytes of what they match.
+
+        A pattern ends early if it takes in at most this share of other functions, or so many bytes. A
+        whole name is left out if it stands for more than `most_beside` bytes for each wanted function.
+        """
+        sizes, hits, numbers = [0], [0], [0]
+        for _, size, name in self.all:
+            hit = name in wanted
+            sizes.append(sizes[-1] + size)
+            hits.append(hits[-1] + size * hit)
+            numbers.append(numbers[-1] + hit)
+
+        def of(pattern):
+            low = bisect.bisect_left(self.names, pattern)
+            high = bisect.bisect_left(self.names, pattern + "\x7f")
+            return [sums[high] - sums[low] for sums in (sizes, hits, numbers)]
+
+        found = []
+        for name in sorted({name for name, _, whole in self.all if whole in wanted}):
+            if any(name.startswith(pattern) for pattern in found):
+                continue
+            for end in ends(name):
+                size, hit, number = of(name[:end])
+                beside = size - hit
+                early = beside <= max(hit * share, bytes_beside)
+                if early or (end == len(name) and beside <= number * most_beside):
+                    found = [it for it in found if not it.startswith(name[:end])] + [name[:end]]
+                    break
+        return sorted(found), sum(of(pattern)[0] for pattern in found)
+
+
+def section(name, patterns):
+    # What the compiler takes for unlikely has it in the names of its sections. C has no mangled names.
+    lines = "".join(f"    .text*{it}*\n" if it.startswith("_") else f"    .text.{it}\n" for it in patterns)
+    return f"  {name} : {{ *(\n{lines}  ) }}\n"
+
+
+def main():
+    if not shutil.which("valgrind"):
+        raise SystemExit("valgrind is not installed")
+    with tempfile.TemporaryDirectory(prefix="sluice-layout-") as folder:
+        folder = pathlib.Path(folder)
+        sluice, built = build(folder)
+        start, requests = run(Settings(counted(folder, sluice), built), folder)
+        symbols = Symbols(sluice)
+    first, first_bytes = symbols.patterns(requests, 0.1, 128, 2048)
+    second, second_bytes = symbols.patterns(start | requests, 0.25, 512, WINDOW)
+    # The linker takes the first place that matches.
+    second = [pattern for pattern in second if pattern not in first]
+    OUT.write_text(HEAD + "SECTIONS\n{\n" + section(".text.request", first)
+                   + section(".text.start", second) + "}\nINSERT BEFORE .text;\n")
+    print(f"{OUT.name}: {len(first)} patterns for requests, {first_bytes / 1e6:.2f} MB; "
+          f"{len(second)} more for the start, {second_bytes / 1e6:.2f} MB in all", file=sys.stderr)
