@@ -101,9 +101,13 @@ impl ResponsesCall {
 
 /// Whether a chat that asks to be stored must not be.
 pub(super) fn forbids_stored_chat(context: &RequestContext, parameters: &Parameters) -> bool {
-    let is_forbidden = context.policy().is_some_and(|policy| !policy.has_stored_responses())
-        || context.gateway().config.apis.responses.store == StoreResponses::Never;
-    parameters.store && is_forbidden
+    parameters.store && forbids_storing(context)
+}
+
+/// Whether the client's policy or the config allows nothing to be stored.
+fn forbids_storing(context: &RequestContext) -> bool {
+    context.policy().is_some_and(|policy| !policy.has_stored_responses())
+        || context.gateway().config.apis.responses.store == StoreResponses::Never
 }
 
 /// The upstream's id behind the id that a client names, and the route to the target that has the response.
@@ -113,9 +117,7 @@ fn open(
     named: &str,
 ) -> Result<(String, Arc<Route>), GatewayError> {
     let refuse = |error: ResponseIdError| GatewayError::StoredResponse { error, id: named.into() };
-    let is_forbidden = context.policy().is_some_and(|policy| !policy.has_stored_responses())
-        || context.gateway().config.apis.responses.store == StoreResponses::Never;
-    if is_forbidden {
+    if forbids_storing(context) {
         return Err(refuse(ResponseIdError::Malformed));
     }
     let gateway = context.gateway();

@@ -99,7 +99,7 @@ impl Surfaces {
         Surfaces(self.0 & !others.0)
     }
 
-    /// Whether there is none.
+    /// Whether the set has no surface.
     pub fn is_empty(self) -> bool {
         self.0 == 0
     }

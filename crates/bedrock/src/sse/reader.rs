@@ -317,7 +317,7 @@ fn output_bytes(value: &[u8]) -> usize {
         }
         Ok(())
     };
-    // A delta that is no JSON is the client's to judge.
+    // The client gets a delta that is no JSON, and decides about it.
     let _ = match scanner.peek() {
         Ok(Type::Object) => scanner.object(|key, scanner| match key {
             "type" | "role" | "signature" | "stop_reason" => Ok(()),

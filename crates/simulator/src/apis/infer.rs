@@ -186,7 +186,7 @@ impl Ready {
             return self.stream(writer);
         }
         let mut response = writer.whole(&self.produced);
-        // Who asks for one in the background gets it before it is begun.
+        // A request in the background is answered before the model runs.
         if let (true, Some(members)) = (self.wanted.background, response.as_object_mut()) {
             let begun =
                 [("status", json!("queued")), ("output", json!([])), ("usage", Value::Null)];

@@ -306,7 +306,7 @@ fn read_thinking(body: &Value, model: &Model, asked: &mut Asked) -> Result<(), F
         check_thought(body)?;
     }
     asked.thinks = true;
-    // Models that always think show it only to who asks.
+    // Models that always think show it only if the request asks for it.
     let display = thinking.get("display").and_then(Value::as_str);
     asked.shows_thinking = display.map_or(!is_always_on, |display| display != "omitted");
     Ok(())
