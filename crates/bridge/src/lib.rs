@@ -14,6 +14,7 @@ pub mod conversation;
 pub mod converse;
 pub mod embeddings;
 pub mod invoke;
+mod json;
 pub mod messages;
 mod model;
 mod report;
