@@ -102,7 +102,8 @@ pub struct Stamp {
 }
 
 impl<'a> Hub<'a> {
-    /// Reads a client's request.
+    /// Reads a client's request. Of Converse and InvokeModel the operation says whether the answer is a stream,
+    /// not the body: the caller sets [`Conversation::streams`].
     ///
     /// # Errors
     /// If the body is not what its API takes, or has what no bridge carries and the policy does not let drop.
