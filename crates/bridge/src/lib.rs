@@ -29,4 +29,4 @@ pub use model::Model;
 pub use report::{DropPolicy, Refusal, Report};
 pub use source::Source;
 pub use stream::StreamTranslator;
-pub use translation::{AnswerContext, Hub, Stamp, Translation, translate};
+pub use translation::{AnswerContext, Echo, EchoTool, Hub, Stamp, Translation, translate};
