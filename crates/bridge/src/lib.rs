@@ -13,6 +13,7 @@ pub mod chat;
 pub mod conversation;
 pub mod converse;
 pub mod embeddings;
+mod fields;
 pub mod invoke;
 mod json;
 pub mod messages;
