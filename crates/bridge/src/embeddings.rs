@@ -1,0 +1,1 @@
+//! OpenAI's embeddings by the models of Bedrock: Titan, Cohere, Nova. Not built yet.

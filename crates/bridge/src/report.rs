@@ -1,0 +1,91 @@
+//! What a translation could not carry: what it refuses, and what it left out by the operator's leave.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
+/// A request that a bridge can't carry.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct Refusal {
+    /// The member of the client's request that it is about, such as `logit_bias` or
+    /// `messages[2].content[0]`; `None` if it is about the whole.
+    pub param: Option<String>,
+    /// What is wrong, in a sentence for the client.
+    pub message: String,
+    /// Whether another model might carry the request. A body that is wrong for each of them is refused at
+    /// once.
+    pub is_of_model: bool,
+}
+
+/// Which parameters may be left out where they can't be carried.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DropPolicy {
+    /// Whether those that `fields` does not name may be.
+    pub drops: bool,
+    /// Exceptions, by the parameter's name in the client's API.
+    pub fields: BTreeMap<String, bool>,
+}
+
+impl DropPolicy {
+    /// Whether this top-level parameter may be left out.
+    pub fn may_drop(&self, param: &str) -> bool {
+        self.fields.get(param).copied().unwrap_or(self.drops)
+    }
+}
+
+/// Collects what a translation can't carry while it goes on. The first refusal counts.
+#[derive(Debug)]
+pub struct Report<'p> {
+    policy: &'p DropPolicy,
+    dropped: Vec<Cow<'static, str>>,
+    refusal: Option<Refusal>,
+}
+
+impl<'p> Report<'p> {
+    /// Nothing so far.
+    pub fn new(policy: &'p DropPolicy) -> Report<'p> {
+        Report { policy, dropped: Vec::new(), refusal: None }
+    }
+
+    /// A top-level parameter that no bridge to this API carries, or that its model does not take
+    /// (`is_of_model`). It is left out if the policy allows that, else the request is refused.
+    pub fn unsupported(&mut self, param: &str, is_of_model: bool, why: &str) {
+        if self.policy.may_drop(param) {
+            self.dropped(param.to_owned());
+        } else {
+            self.refuse(Some(param.to_owned()), is_of_model, format!("`{param}` {why}"));
+        }
+    }
+
+    /// Notes something that was left out because it means nothing to the model, such as another family's
+    /// thinking. Clients see its name in a header.
+    pub fn dropped(&mut self, what: impl Into<Cow<'static, str>>) {
+        let what = what.into();
+        if !self.dropped.contains(&what) {
+            self.dropped.push(what);
+        }
+    }
+
+    /// Refuses the request: content is never left out.
+    pub fn refuse(&mut self, param: Option<String>, is_of_model: bool, message: impl Into<String>) {
+        if self.refusal.is_none() {
+            self.refusal = Some(Refusal { param, message: message.into(), is_of_model });
+        }
+    }
+
+    /// Whether the request is refused already.
+    pub fn is_refused(&self) -> bool {
+        self.refusal.is_some()
+    }
+
+    /// What was left out, each once, in the order of its finding.
+    ///
+    /// # Errors
+    /// The first refusal.
+    pub fn finish(self) -> Result<Vec<Cow<'static, str>>, Refusal> {
+        match self.refusal {
+            Some(refusal) => Err(refusal),
+            None => Ok(self.dropped),
+        }
+    }
+}
