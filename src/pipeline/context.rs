@@ -278,6 +278,11 @@ impl RequestContext {
         self.answer.message = Some(plain_text(message, MAX_LOGGED_MESSAGE).into_boxed_str());
     }
 
+    /// The message that the client gets with a failure.
+    pub(super) fn client_message(&self) -> Option<&str> {
+        self.answer.message.as_deref()
+    }
+
     /// Records method and path of a request that names no operation. A query may have a signature
     /// and is left out.
     pub(super) fn record_unparsed(&mut self, head: &request::Parts) {
