@@ -22,6 +22,7 @@ use crate::bedrock::json::JsonError;
 use crate::bedrock::model_id::ModelIdError;
 use crate::bedrock::path::{ASK_CONTROL_PLANE, PathError};
 use crate::bedrock::{Dialect, ErrorKind, WireError};
+use crate::bridge::Refusal;
 use crate::catalogue::{Surface, Surfaces};
 use crate::limits::{LimitExceeded, OverBudget, PolicyDenial};
 use crate::quota::{Overloaded, QueueFull};
@@ -99,6 +100,8 @@ pub(super) enum GatewayError {
     Model(#[from] ModelIdError),
     #[error("{}", surface_message(model, *wanted, *surfaces))]
     NoSurface { model: String, wanted: Surface, surfaces: Surfaces },
+    #[error("{}", .0.message)]
+    Untranslatable(Refusal),
     #[error("{operation} takes no guardrail, so the header {header} can't be applied")]
     GuardrailHeader { operation: &'static str, header: &'static str },
     #[error(transparent)]
@@ -169,6 +172,7 @@ impl GatewayError {
             | GatewayError::NoModel
             | GatewayError::Model(_)
             | GatewayError::NoSurface { .. }
+            | GatewayError::Untranslatable(_)
             | GatewayError::GuardrailHeader { .. }
             | GatewayError::Page(_)
             | GatewayError::Conversation
@@ -207,6 +211,7 @@ impl GatewayError {
             | GatewayError::NoModel
             | GatewayError::Model(_)
             | GatewayError::NoSurface { .. }
+            | GatewayError::Untranslatable(_)
             | GatewayError::GuardrailHeader { .. }
             | GatewayError::Page(_)
             | GatewayError::Conversation
@@ -242,12 +247,13 @@ impl GatewayError {
     }
 
     /// The member of the request that the error is about.
-    fn param(&self) -> Option<&'static str> {
+    fn param(&self) -> Option<&str> {
         match self {
             GatewayError::NoModel
             | GatewayError::Model(_)
             | GatewayError::NoSurface { .. }
             | GatewayError::Unrouted { .. } => Some("model"),
+            GatewayError::Untranslatable(refusal) => refusal.param.as_deref(),
             GatewayError::Conversation => Some("conversation"),
             GatewayError::StoredResponse { .. } => Some("previous_response_id"),
             _ => None,

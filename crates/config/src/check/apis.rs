@@ -62,7 +62,8 @@ impl Checker<'_> {
                 self.problem(&at.index(index), message);
             }
         }
-        let each = |names: &[String], what| names.iter().map(move |name| (name.clone(), what)).collect();
+        let each =
+            |names: &[String], what| names.iter().map(move |name| (name.clone(), what)).collect();
         let mut exceptions: BTreeMap<String, OnUnsupported> =
             each(drop_parameters, OnUnsupported::Drop);
         exceptions.extend::<BTreeMap<_, _>>(each(refuse_parameters, OnUnsupported::Refuse));

@@ -125,9 +125,8 @@ fn a_route_stores_responses_where_its_targets_are_in_one_region() {
 #[test]
 fn a_route_says_which_requests_are_translated() {
     let of = |key: &str| {
-        let text = format!(
-            "[targets.a]\nmodel = 'x'\n[[routes]]\nmodels = ['m']\ntargets = ['a']\n{key}"
-        );
+        let text =
+            format!("[targets.a]\nmodel = 'x'\n[[routes]]\nmodels = ['m']\ntargets = ['a']\n{key}");
         config(&text).routes[0].translate
     };
     assert_eq!(of(""), Translate::Apis);
