@@ -31,6 +31,13 @@ pub struct Answer<'a> {
 pub enum Content<'a> {
     /// A text.
     Text(Cow<'a, str>),
+    /// A text with what it cites. Only clients that ask for citations get one.
+    CitedText {
+        /// The text.
+        text: Cow<'a, str>,
+        /// Each a `Citation` of Converse, as it was written.
+        citations: Vec<Json<'a>>,
+    },
     /// The use of a tool, by the client's name of it.
     ToolUse {
         /// Its id.
@@ -90,6 +97,13 @@ pub enum Event<'a> {
         block: u32,
         /// The piece.
         text: Cow<'a, str>,
+    },
+    /// What the text of a block cites. Only clients that ask for citations get one.
+    Citation {
+        /// The block.
+        block: u32,
+        /// A `CitationsDelta` of Converse, as it was written.
+        citation: Json<'a>,
     },
     /// A piece of a tool's input: JSON text.
     ToolInput {
