@@ -1,6 +1,8 @@
 //! InvokeModel with a body for Claude: for clients that use it with other models, and as the way to Claude for
 //! clients of Messages.
 
+pub mod to_claude;
+
 use crate::conversation::Conversation;
 use crate::messages;
 use crate::report::Report;

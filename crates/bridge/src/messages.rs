@@ -9,9 +9,9 @@ mod content;
 mod media;
 mod read;
 mod request;
-mod settings;
+pub(crate) mod settings;
 mod stream;
-mod tools;
+pub(crate) mod tools;
 
 pub(crate) use answer::write_answer;
 pub(crate) use request::{read_invoke, read_request};

@@ -18,7 +18,7 @@ pub(super) fn image<'a>(
     report: &mut Report<'_>,
     cache: &mut Option<CacheTtl>,
 ) -> Read<Option<BlockKind<'a>>> {
-    let media = None;
+    let mut media = None;
     members(scanner, Place::of(at, ""), report, |key, scanner, report| match key {
         "type" => Ok(()),
         "source" => {

@@ -4,6 +4,7 @@
 //! Anthropic's servers run are refused: Bedrock does not have them.
 
 use std::borrow::Cow;
+use std::ops::Range;
 
 use sluice_bedrock::json::{Scanner, Type};
 
@@ -133,27 +134,46 @@ fn allowed_callers(scanner: &mut Scanner<'_>, place: Place<'_>, report: &mut Rep
 
 /// The schema with `object` for the type `custom`, which some clients write.
 fn object_schema(schema: Json<'_>) -> Json<'_> {
-    match custom_type(schema.0.as_bytes()) {
-        Some(place) => {
-            let mut text = schema.0.into_owned();
-            text.replace_range(place, "\"object\"");
-            Json(Cow::Owned(text))
-        }
-        None => schema,
+    match without_custom_types(schema.0.as_bytes()).map(String::from_utf8) {
+        Some(Ok(fixed)) => Json(Cow::Owned(fixed)),
+        _ => schema,
     }
 }
 
-/// Where a schema has the type `custom`.
-pub(crate) fn custom_type(schema: &[u8]) -> Option<std::ops::Range<usize>> {
-    let mut found = None;
-    let read = Scanner::new(schema).object(|key, scanner| {
-        if key == "type" && scanner.peek()? == Type::String {
-            let (text, place) = scanner.value()?;
-            found = (text == b"\"custom\"").then_some(place);
-        }
-        Ok(())
-    });
-    read.ok().and(found)
+/// A schema with `object` for the type `custom`, which is none of JSON Schema's. `None`: there is no such type.
+pub(crate) fn without_custom_types(schema: &[u8]) -> Option<Vec<u8>> {
+    memchr::memmem::find(schema, b"\"custom\"")?;
+    let mut places = Vec::new();
+    custom_types(&mut Scanner::new(schema), &mut places).ok()?;
+    let mut fixed = Vec::with_capacity(schema.len());
+    let mut at = 0;
+    for Range { start, end } in &places {
+        fixed.extend_from_slice(schema.get(at..*start)?);
+        fixed.extend_from_slice(b"\"object\"");
+        at = *end;
+    }
+    fixed.extend_from_slice(schema.get(at..)?);
+    (!places.is_empty()).then_some(fixed)
+}
+
+/// Where a schema, or one within it, has the type `custom`.
+fn custom_types(scanner: &mut Scanner<'_>, places: &mut Vec<Range<usize>>) -> Read {
+    match scanner.peek()? {
+        Type::Object => scanner.object(|key, scanner| match (key, scanner.peek()?) {
+            ("type", Type::String) => {
+                let (text, place) = scanner.value()?;
+                if text == b"\"custom\"" {
+                    places.push(place);
+                }
+                Ok(())
+            }
+            // Values, not schemas.
+            ("default" | "const" | "enum" | "examples", _) => Ok(()),
+            _ => custom_types(scanner, places),
+        }),
+        Type::Array => scanner.array(|scanner| custom_types(scanner, places)),
+        Type::String | Type::Scalar => scanner.skip(),
+    }
 }
 
 /// Reads the choice among the tools, and whether several may be used at once.
