@@ -1,6 +1,7 @@
 //! The errors that the gateway itself answers with, and the one place that writes them in Bedrock's
 //! wire form.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -107,6 +108,10 @@ pub(super) enum GatewayError {
         "the gateway does not relay conversations, which it can't bind to the client that made them"
     )]
     Conversation,
+    #[error(
+        "input[{position}] names an item that the upstream may have stored for another client, so the gateway does not relay it. Send the item itself, with its content (for reasoning, encrypted_content), or continue the response that has it with previous_response_id."
+    )]
+    ItemReference { position: usize },
     #[error("{}", error.message(id))]
     StoredResponse { error: ResponseIdError, id: Box<str> },
     #[error("this gateway has no route for the model {model}")]
@@ -172,6 +177,7 @@ impl GatewayError {
             | GatewayError::GuardrailHeader { .. }
             | GatewayError::Page(_)
             | GatewayError::Conversation
+            | GatewayError::ItemReference { .. }
             | GatewayError::StoredResponse { .. }
             | GatewayError::Unrouted { .. }
             | GatewayError::Oversized(_)
@@ -210,6 +216,7 @@ impl GatewayError {
             | GatewayError::GuardrailHeader { .. }
             | GatewayError::Page(_)
             | GatewayError::Conversation
+            | GatewayError::ItemReference { .. }
             | GatewayError::Oversized(_)
             | GatewayError::NeedsHttp2 { .. } => ErrorKind::Validation,
             GatewayError::Unauthenticated(why) => why.kind(),
@@ -242,16 +249,20 @@ impl GatewayError {
     }
 
     /// The member of the request that the error is about.
-    fn param(&self) -> Option<&'static str> {
-        match self {
+    fn param(&self) -> Option<Cow<'static, str>> {
+        let fixed = match self {
             GatewayError::NoModel
             | GatewayError::Model(_)
             | GatewayError::NoSurface { .. }
-            | GatewayError::Unrouted { .. } => Some("model"),
-            GatewayError::Conversation => Some("conversation"),
-            GatewayError::StoredResponse { .. } => Some("previous_response_id"),
-            _ => None,
-        }
+            | GatewayError::Unrouted { .. } => "model",
+            GatewayError::Conversation => "conversation",
+            GatewayError::StoredResponse { .. } => "previous_response_id",
+            GatewayError::ItemReference { position } => {
+                return Some(format!("input[{position}]").into());
+            }
+            _ => return None,
+        };
+        Some(fixed.into())
     }
 
     /// The error's name in a dialect.
@@ -265,7 +276,7 @@ impl GatewayError {
     /// The response in the client's dialect, without what is the same on every response.
     pub(super) fn into_response(self, dialect: Dialect, request_id: &str) -> Response<Bytes> {
         let in_dialect = (dialect != Dialect::Bedrock).then(|| DialectError {
-            param: self.param().map(str::to_owned),
+            param: self.param().map(Cow::into_owned),
             ..DialectError::new(self.kind_in(dialect), self.to_string())
         });
         let mut response = self.into_native_response();

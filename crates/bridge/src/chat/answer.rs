@@ -61,7 +61,8 @@ fn write_message(mut message: Object<'_>, content: &[Content<'_>]) {
 /// All texts as one. An answer of uses of tools alone has none.
 fn write_text(message: &mut Object<'_>, content: &[Content<'_>]) {
     let texts = content.iter().filter_map(|part| match part {
-        Content::Text(text) => Some(text),
+        // Nobody asks for citations here: OpenAI's name addresses on the web.
+        Content::Text(text) | Content::CitedText { text, .. } => Some(text),
         _ => None,
     });
     let has_tools = content.iter().any(|part| matches!(part, Content::ToolUse { .. }));
@@ -109,7 +110,7 @@ fn write_reasoning(message: &mut Object<'_>, content: &[Content<'_>]) {
                 block.str("type", "redacted_thinking");
                 block.str("data", data);
             }
-            Content::Text(_) | Content::ToolUse { .. } => {}
+            _ => {}
         }
     }
 }

@@ -6,7 +6,7 @@ use serde_json::value::RawValue;
 use sluice_catalogue::Effort;
 
 use super::request::Reader;
-use crate::conversation::{AnswerFormat, CacheTtl, Thinking};
+use crate::conversation::{AnswerFormat, CacheTtl, Thinking, ThinkingDisplay};
 use crate::fields;
 
 impl<'a> Reader<'_, '_, 'a> {
@@ -133,7 +133,7 @@ impl<'a> Reader<'_, '_, 'a> {
     pub(super) fn thinking(&mut self, value: &'a RawValue) -> Option<()> {
         let place = || "thinking".to_owned();
         let members = self.object(value, place)?;
-        self.only(&members, &["type", "budget_tokens"], place)?;
+        self.only(&members, &["type", "budget_tokens", "display"], place)?;
         let kind = members.get("type").and_then(fields::text);
         let budget = members.get("budget_tokens");
         let thinking = match (kind.as_deref(), budget.map(fields::count)) {
@@ -147,6 +147,15 @@ impl<'a> Reader<'_, '_, 'a> {
             }
         };
         self.conversation.thinking = Some(thinking);
+        let display = members.get("display").map(|value| fields::text(value).unwrap_or_default());
+        self.conversation.thinking_display = match display.as_deref() {
+            None => None,
+            Some("summarized") => Some(ThinkingDisplay::Summarized),
+            Some("omitted") => Some(ThinkingDisplay::Omitted),
+            Some(_) => {
+                return self.refuse("thinking.display", "must be `summarized` or `omitted`");
+            }
+        };
         Some(())
     }
 

@@ -180,7 +180,7 @@ impl<'a> Reader<'_, '_, 'a> {
         let media = Media { format: Cow::Borrowed(format), source: MediaSource::Base64(base64) };
         Some(match kind {
             MediaKind::Image => BlockKind::Image(media),
-            MediaKind::Document => BlockKind::Document { media, name, cites: false },
+            MediaKind::Document => BlockKind::Document { media, name, context: None, cites: false },
             MediaKind::Audio => BlockKind::Audio(media),
             MediaKind::Video => BlockKind::Video(media),
         })

@@ -63,7 +63,7 @@ impl StreamWriter {
     }
 
     pub(crate) fn write(&mut self, event: &Event<'_>, out: &mut Vec<u8>) {
-        if let Event::Usage { usage, reasoning_tokens, tier } = event {
+        if let Event::Usage { usage, reasoning_tokens, tier, .. } = event {
             if self.include_usage && !std::mem::replace(&mut self.has_usage, true) {
                 out.extend_from_slice(&self.head);
                 out.extend_from_slice(b",\"choices\":[],");
@@ -87,7 +87,8 @@ impl StreamWriter {
             });
         }
         match event {
-            Event::Start | Event::Usage { .. } => {}
+            // Nobody asks for citations here.
+            Event::Start | Event::Usage { .. } | Event::Citation { .. } => {}
             Event::Text { text, .. } if text.is_empty() => {}
             Event::Text { text, .. } => self.chunk(out, None, |delta| delta.str("content", text)),
             Event::ToolStart { block, id, name } => self.start_tool(*block, id, name, out),

@@ -1,2 +1,2 @@
 #[test]
-fn placeholder() {}
+fn chat_is_translated() {}
