@@ -45,8 +45,6 @@ pub(super) enum UsageTap {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum TapError {
     #[error(transparent)]
-    Event(#[from] EventError),
-    #[error(transparent)]
     Rewrite(#[from] RewriteError),
     #[error(transparent)]
     Answer(#[from] AnswerError),
@@ -105,7 +103,7 @@ impl UsageTap {
     pub(super) fn pass(&mut self, chunk: Bytes) -> Result<Bytes, TapError> {
         match self {
             UsageTap::Stream(tap) => tap.pass(&chunk),
-            UsageTap::Events(tap) => return Ok(tap.pass(chunk)?),
+            UsageTap::Events(tap) => return Ok(tap.pass(chunk)),
             UsageTap::Unary(tap) => tap.pass(&chunk),
             UsageTap::Rewritten(tap, body) => {
                 tap.pass(&chunk);
@@ -116,6 +114,19 @@ impl UsageTap {
             UsageTap::TranslatedStream(stream) => return Ok(stream.pass(&chunk)?),
         }
         Ok(chunk)
+    }
+
+    /// Why a stream ends behind what was passed on last, if it does.
+    pub(super) fn take_error(&mut self) -> Option<EventError> {
+        match self {
+            UsageTap::Events(tap) => tap.take_error(),
+            _ => None,
+        }
+    }
+
+    /// Whether a stream ends behind what was passed on, whatever may follow.
+    pub(super) fn ends_here(&self) -> bool {
+        matches!(self, UsageTap::Events(tap) if tap.ends_here())
     }
 
     /// What was held back, now that the answer is whole.
