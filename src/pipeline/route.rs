@@ -199,6 +199,10 @@ fn route(
         if let Some((wanted, surfaces)) = unserved(operation, &route) {
             return Err(GatewayError::NoSurface { model, wanted, surfaces });
         }
+        // Of these APIs only a translation has the guardrail.
+        if context.call.has_guardrail && operation != Operation::CreateChatCompletion {
+            return Err(PolicyDenial::Unguarded { operation: operation.name() }.into());
+        }
         return Err(match none_allowed {
             true => PolicyDenial::Targets { model },
             false => PolicyDenial::Unpriced { model },
