@@ -4,8 +4,8 @@
 //! (`log`), has its credentials verified (`authenticate`, `signature`), injects a scripted fault (`fault`,
 //! `inject`, `wire`) and passes it to `model`, `apis` (those of OpenAI and Anthropic), `guardrail`,
 //! `async_invoke`, `bidirectional`, `control_plane` or `service_quotas`; the last two describe the account
-//! of the settings (`account`). `model` validates it, takes its quota (`quota`) and has the answer written
-//! (`answer`, `stream`), which echoes the request or is scripted (`scripted_answers`). `control` is the
+//! of the settings (`account`). `model` has it checked (`validation`), takes its quota (`quota`) and has the
+//! answer written (`answer`, `stream`), which echoes the request or is scripted (`scripted_answers`). `control` is the
 //! HTTP API that scripts all this.
 //!
 //! Signatures are verified with code of its own, so that a mistake in the signer of a gateway does
@@ -37,6 +37,8 @@ mod signature;
 mod stream;
 #[cfg(test)]
 mod tests;
+mod thoughts;
+mod validation;
 mod wire;
 
 use std::io;

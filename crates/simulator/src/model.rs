@@ -15,7 +15,11 @@ use super::log::Record;
 use super::reply::{Accepted, Failure, Reply};
 use super::settings::{Latency, ModelSettings};
 use super::stream;
-use sluice_bedrock::{ErrorKind, ModelId, Operation, SERVICE_TIER_HEADER, Usage, event_stream};
+use super::validation::converse::{self, Kind};
+use super::validation::{Model, claude};
+use sluice_bedrock::{
+    ErrorKind, Family, ModelId, Operation, SERVICE_TIER_HEADER, Usage, event_stream,
+};
 use sluice_catalogue::{Catalogue, Endpoint};
 
 /// The cap of a model without one in the catalogue.
@@ -59,9 +63,13 @@ pub(super) fn count_tokens(
                 .decode(encoded)
                 .map_err(|_| invalid("input.invokeModel.body is not base64"))?;
             let inner = json_of(&decoded)?;
+            validate(shared, Operation::InvokeModel, id, &inner)?;
             answer::invoke(id.family(), id.base(), &inner).read(&inner)?
         }
-        (None, Some(converse)) => answer::converse().read(converse)?,
+        (None, Some(converse)) => {
+            converse::check(converse, &Model::of(shared, id), Kind::Counted)?;
+            answer::converse().read(converse)?
+        }
         _ => return Err(invalid("input: Exactly one member must be set")),
     };
     Ok(Reply::json(&serde_json::json!({ "inputTokens": prompt.input_tokens() }), 0))
@@ -81,6 +89,7 @@ pub(super) async fn infer(
     let family_schema = answer::invoke(id.family(), id.base(), &body);
     let schema = if operation.is_converse() { answer::converse() } else { family_schema };
     check_operation(operation, family_schema)?;
+    validate(shared, operation, id, &body)?;
     let prompt = schema.read(&body)?;
     let cap = cap(id, &settings);
     check_maximum(&prompt, cap, schema, id)?;
@@ -153,6 +162,24 @@ fn check_operation(operation: Operation, family: &dyn Schema) -> Result<(), Fail
         (false, false) => return Ok(()),
     };
     Err(Failure::new(ErrorKind::Validation, refusal))
+}
+
+/// Refuses what Bedrock or the model would refuse of a body.
+fn validate(
+    shared: &State,
+    operation: Operation,
+    id: &ModelId,
+    body: &Value,
+) -> Result<(), Failure> {
+    let model = Model::of(shared, id);
+    let is_of_claude = id.family() == Family::Anthropic;
+    match operation {
+        Operation::Converse => converse::check(body, &model, Kind::Converse)?,
+        Operation::ConverseStream => converse::check(body, &model, Kind::ConverseStream)?,
+        _ if is_of_claude => claude::check(body, &model)?,
+        _ => {}
+    }
+    Ok(())
 }
 
 fn check_maximum(

@@ -126,9 +126,11 @@ async fn requests_that_bedrock_refuses_are_refused() {
         ("invoke", "[]".to_owned(), "Malformed input request"),
         (
             "invoke",
-            json!({"anthropic_version": "x", "messages": []}).to_string(),
+            json!({"anthropic_version": "bedrock-2023-05-31", "messages": []}).to_string(),
             "max_tokens: Field required",
         ),
+        ("invoke", anthropic(json!({"anthropic_version": "2023-06-01"})), "Invalid API version"),
+        ("invoke", anthropic(json!({"model": HAIKU})), "model: Extra inputs are not permitted"),
         ("invoke", anthropic(json!({"max_tokens": 4097})), "4097 > 4096"),
         ("invoke", anthropic(json!({"messages": []})), "at least one message"),
         ("invoke", anthropic(thinking), "thinking.budget_tokens"),

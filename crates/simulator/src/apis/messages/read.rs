@@ -5,7 +5,7 @@ use serde_json::Value;
 use super::super::super::reply::Failure;
 use super::super::asked::{Asked, Tool, ToolChoice, member};
 use super::super::model::Model;
-use super::write::is_signed;
+use crate::thoughts::is_signed;
 use sluice_bedrock::ErrorKind;
 use sluice_catalogue::Endpoint;
 

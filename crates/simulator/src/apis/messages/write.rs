@@ -1,16 +1,12 @@
 //! The form of a message, whole and as a stream.
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use serde_json::{Value, json};
 
 use super::super::produced::{Part, PartKind, Produced};
 use super::super::writer::Writer;
+use crate::thoughts;
 use sluice_bedrock::sse;
-
-/// What a signature has before the thought.
-const SIGNED: &str = "signed: ";
 
 /// Writes an answer.
 #[derive(Debug, Clone)]
@@ -156,13 +152,7 @@ fn call_id(number: u64) -> String {
 }
 
 fn signature(part: &Part) -> String {
-    STANDARD.encode(format!("{SIGNED}{}", part.text))
-}
-
-/// Whether a signature is the one that a thought was given.
-pub(super) fn is_signed(thought: &str, signature: &str) -> bool {
-    let signed = STANDARD.decode(signature).unwrap_or_default();
-    signed.strip_prefix(SIGNED.as_bytes()) == Some(thought.as_bytes())
+    thoughts::sign(&part.text)
 }
 
 fn stop_reason(produced: &Produced) -> &'static str {
