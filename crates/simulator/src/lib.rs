@@ -16,6 +16,7 @@
 mod account;
 mod answer;
 mod apis;
+mod asked;
 mod async_invoke;
 mod authenticate;
 mod bidirectional;
@@ -27,6 +28,7 @@ mod handler;
 mod inject;
 mod log;
 mod model;
+mod produced;
 mod quota;
 mod reply;
 mod scripted_answers;
@@ -40,6 +42,7 @@ mod tests;
 mod thoughts;
 mod validation;
 mod wire;
+mod writer;
 
 use std::io;
 use std::net::SocketAddr;
@@ -51,7 +54,9 @@ pub use account::{AccountControl, AccountModel, AccountQuota, AccountSettings, A
 pub use fault::{Fault, FaultRule, Faults, MAX_RULES, TooManyRules};
 pub use log::{Ending, Entry, Log};
 pub use quota::{Account, QuotaState, Quotas, Refused, Reservation};
-pub use scripted_answers::{Answers, MAX_ANSWER_BYTES, TooManyAnswers};
+pub use scripted_answers::{
+    Answers, MAX_ANSWER_BYTES, Script, ScriptedAnswer, ScriptedPart, StopReason, TooManyAnswers,
+};
 pub use settings::{
     ACCOUNT, DEFAULT_ACCESS_KEY_ID, DEFAULT_BEARER_TOKEN, DEFAULT_SECRET_ACCESS_KEY, Latency,
     ModelSettings, PlayedEndpoint, ServedTier, Settings,

@@ -3,7 +3,8 @@
 
 use serde_json::{Value, json};
 
-use super::{Answer, Invalid, Prompt, Schema, number_at, required_text};
+use super::{Invalid, Prompt, Schema, number_at, required_text};
+use crate::produced::Produced;
 
 pub(super) struct TitanEmbed;
 
@@ -24,16 +25,18 @@ impl Schema for TitanEmbed {
         Ok(prompt)
     }
 
-    fn whole(&self, answer: &Answer, _latency_ms: u64) -> Value {
-        let old = answer.model.contains("embed-text-v1") || answer.model.contains("embed-g1-text");
+    fn whole(&self, produced: &Produced, _latency_ms: u64) -> Value {
+        let old = produced.answer.model.contains("embed-text-v1")
+            || produced.answer.model.contains("embed-g1-text");
         let usual = if old { 1536 } else { 1024 };
-        let size = number_at(&answer.request, &["dimensions"]).unwrap_or(usual);
-        let text = answer.request.get("inputText").and_then(Value::as_str).unwrap_or_default();
+        let size = number_at(&produced.answer.request, &["dimensions"]).unwrap_or(usual);
+        let text =
+            produced.answer.request.get("inputText").and_then(Value::as_str).unwrap_or_default();
         let vector = vector(text, size);
         json!({
             "embedding": vector,
             "embeddingsByType": {"float": vector},
-            "inputTextTokenCount": answer.usage.input,
+            "inputTextTokenCount": produced.answer.usage.input,
         })
     }
 }
@@ -57,12 +60,12 @@ impl Schema for CohereEmbed {
         Ok(prompt)
     }
 
-    fn whole(&self, answer: &Answer, _latency_ms: u64) -> Value {
-        let texts = answer.request.get("texts").and_then(Value::as_array);
+    fn whole(&self, produced: &Produced, _latency_ms: u64) -> Value {
+        let texts = produced.answer.request.get("texts").and_then(Value::as_array);
         let texts: Vec<&str> = texts.into_iter().flatten().filter_map(Value::as_str).collect();
         let vectors: Vec<Vec<f64>> = texts.iter().map(|text| vector(text, 1024)).collect();
         json!({
-            "id": format!("{:032}", answer.number),
+            "id": format!("{:032}", produced.answer.number),
             "embeddings": vectors,
             "texts": texts,
             "response_type": "embeddings_floats",

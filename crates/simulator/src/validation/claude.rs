@@ -56,7 +56,7 @@ pub(in super::super) fn check(body: &Value, model: &Model) -> Result<(), Invalid
         return Err(extra(unknown));
     }
     match body.get("anthropic_version").map(Value::as_str) {
-        Some(Some("bedrock-2023-05-31")) => {}
+        Some(Some(version)) if is_version(version) => {}
         Some(_) => return Err(Invalid::new("Invalid API version")),
         None => return Err(Invalid::new("anthropic_version: Field required")),
     }
@@ -74,6 +74,17 @@ pub(in super::super) fn check(body: &Value, model: &Model) -> Result<(), Invalid
         check_tool(at, tool, has_flag(TOOL_SEARCH), model)?;
     }
     Ok(())
+}
+
+/// Whether this is a version of the API: a date, with or without the name of this way to Claude. Anthropic's
+/// clients send the newest version that they know.
+fn is_version(version: &str) -> bool {
+    let date = version.strip_prefix("bedrock-").unwrap_or(version);
+    let fits = |(at, byte): (usize, u8)| match at {
+        4 | 7 => byte == b'-',
+        _ => byte.is_ascii_digit(),
+    };
+    date.len() == 10 && date.bytes().enumerate().all(fits)
 }
 
 fn extra(name: &str) -> Invalid {
@@ -186,10 +197,7 @@ mod tests {
             let change = json!({name: "x"});
             assert_eq!(told(SONNET_45, change), format!("{name}: Extra inputs are not permitted"));
         }
-        assert_eq!(
-            told(SONNET_45, json!({"anthropic_version": "2023-06-01"})),
-            "Invalid API version"
-        );
+        assert_eq!(told(SONNET_45, json!({"anthropic_version": "v1"})), "Invalid API version");
     }
 
     #[test]

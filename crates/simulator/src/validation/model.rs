@@ -29,43 +29,43 @@ impl Model {
     }
 
     /// The model with this id.
-    pub(super) fn with_id(id: &ModelId) -> Model {
+    pub(in super::super) fn with_id(id: &ModelId) -> Model {
         let facts = Catalogue::shipped().facts(id, "").filter(|facts| facts.is_listed);
         Model { base: id.base().unwrap_or_default().to_owned(), family: id.family(), facts }
     }
 
     /// Whether it is one of Anthropic's.
-    pub(super) fn is_claude(&self) -> bool {
+    pub(in super::super) fn is_claude(&self) -> bool {
         self.family == Family::Anthropic
     }
 
     /// Whether it is one of Amazon's Nova models.
-    pub(super) fn is_nova(&self) -> bool {
+    pub(in super::super) fn is_nova(&self) -> bool {
         self.family == Family::Nova
     }
 
     /// Whether its id begins so.
-    pub(super) fn is_of(&self, beginning: &str) -> bool {
+    pub(in super::super) fn is_of(&self, beginning: &str) -> bool {
         self.base.starts_with(beginning)
     }
 
     /// Whether it is listed.
-    pub(super) fn is_known(&self) -> bool {
+    pub(in super::super) fn is_known(&self) -> bool {
         self.facts.is_some()
     }
 
     /// Whether it takes what this feature is about: true as well if nothing is known of the model.
-    pub(super) fn takes(&self, feature: &str) -> bool {
+    pub(in super::super) fn takes(&self, feature: &str) -> bool {
         self.facts.as_ref().is_none_or(|facts| facts.has(feature) == Some(true))
     }
 
     /// Whether the catalogue says that it has a feature.
-    pub(super) fn has(&self, feature: &str) -> bool {
+    pub(in super::super) fn has(&self, feature: &str) -> bool {
         self.facts.as_ref().is_some_and(|facts| facts.has(feature) == Some(true))
     }
 
     /// Whether the catalogue says that it lacks a feature.
-    pub(super) fn lacks(&self, feature: &str) -> bool {
+    pub(in super::super) fn lacks(&self, feature: &str) -> bool {
         self.facts.as_ref().is_some_and(|facts| facts.has(feature) == Some(false))
     }
 
