@@ -10,7 +10,7 @@ use serde_json::value::RawValue;
 use super::parts;
 use super::sealed::{Unsealed, unseal};
 use super::tools::{Tools, hub_name};
-use crate::conversation::{At, Block, BlockKind, Conversation, Json, Role, Turn};
+use crate::conversation::{At, Block, BlockKind, CacheTtl, Conversation, Json, Role, Turn};
 use crate::fields::{self, Members};
 use crate::json::Object;
 use crate::report::Report;
@@ -23,6 +23,8 @@ const OF_SERVICE: [&str; 5] = ["id", "status", "created_by", "caller", "async"];
 pub(super) struct Items<'a, 'c> {
     pub(super) conversation: &'c mut Conversation<'a>,
     pub(super) tools: &'c mut Tools<'a>,
+    /// How long a prompt is cached from a point that does not say it.
+    pub(super) cache_ttl: CacheTtl,
 }
 
 impl<'a> Items<'a, '_> {
@@ -101,6 +103,7 @@ impl<'a> Items<'a, '_> {
         let Some(content) = item.get("content") else {
             return refuse(at, "must have `content`", report);
         };
+        let cache_ttl = self.cache_ttl;
         let blocks = match role {
             Role::System if self.conversation.turns.is_empty() => &mut self.conversation.system,
             Role::Assistant => self.blocks(Role::Assistant),
@@ -110,7 +113,7 @@ impl<'a> Items<'a, '_> {
                 self.blocks(role)
             }
         };
-        parts::read_content(content, at, blocks, report);
+        parts::read_content(content, at, cache_ttl, blocks, report);
     }
 
     fn reasoning(&mut self, item: &Members<'a>, at: At, report: &mut Report<'_>) {
@@ -187,7 +190,7 @@ impl<'a> Items<'a, '_> {
             return refuse(at, "must have an `output`", report);
         };
         let mut content = Vec::new();
-        parts::read_content(output, at, &mut content, report);
+        parts::read_content(output, at, self.cache_ttl, &mut content, report);
         // There is no member that says whether the tool failed; its text does.
         let kind = BlockKind::ToolResult { id, content, is_error: false };
         let blocks = match self.conversation.turns.last() {

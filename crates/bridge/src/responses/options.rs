@@ -6,7 +6,8 @@ use std::borrow::Cow;
 use serde_json::value::RawValue;
 use sluice_catalogue::Effort;
 
-use crate::conversation::{AnswerFormat, Conversation, ThinkingDisplay};
+use super::parts::openai_ttl;
+use crate::conversation::{AnswerFormat, CacheTtl, Conversation, Thinking, ThinkingDisplay};
 use crate::fields::{self, Members};
 use crate::report::Report;
 
@@ -23,7 +24,13 @@ pub(super) fn read_reasoning(
         let text = fields::text(value);
         match (name, text.as_deref()) {
             ("effort", Some(text)) => match effort(text) {
-                Some(effort) => conversation.effort = Some(effort),
+                Some(effort) => {
+                    // An effort is also a wish to think, and `none` one not to.
+                    let thinks = effort != Effort::None;
+                    conversation.effort = Some(effort);
+                    conversation.thinking =
+                        Some(if thinks { Thinking::Adaptive } else { Thinking::Off });
+                }
                 None => {
                     let what = "`none`, `minimal`, `low`, `medium`, `high`, `xhigh` or `max`";
                     malformed("reasoning.effort", what, report);
@@ -141,7 +148,6 @@ pub(super) fn read_tier(value: &RawValue, report: &mut Report<'_>) -> Option<&'s
         Some("default") => Some("default"),
         Some("flex") => Some("flex"),
         Some("priority" | "fast") => Some("priority"),
-        Some("reserved") => Some("reserved"),
         _ => {
             let why = "has no like on Bedrock with this value; use `auto`, `default`, `flex` or \
                        `priority`";
@@ -190,7 +196,6 @@ pub(super) fn read_other(name: &str, value: &RawValue, report: &mut Report<'_>) 
         ("client_metadata", _) => report.dropped("client_metadata"),
         // Bedrock caches by the points in the prompt.
         ("prompt_cache_retention", _) => report.dropped("prompt_cache_retention"),
-        ("prompt_cache_options", _) => cache_options(value, report),
         ("stream_options", _) => stream_options(value, report),
         ("previous_response_id", _) => refuse(
             report,
@@ -218,15 +223,27 @@ pub(super) fn read_other(name: &str, value: &RawValue, report: &mut Report<'_>) 
     }
 }
 
-fn cache_options(value: &RawValue, report: &mut Report<'_>) {
-    let options = fields::members(value).unwrap_or_default();
-    let prewarms = options.get("prewarm").is_some_and(|it| fields::boolean(it) != Some(false));
-    if prewarms || options.get("comparison_response_id").is_some() {
-        let why = "asks for what only OpenAI's cache does; leave it out";
-        report.unsupported("prompt_cache_options", false, why);
-    } else {
-        report.dropped("prompt_cache_options");
+/// Reads `prompt_cache_options`: how long a prompt is cached from a point that does not say it.
+pub(super) fn read_cache(value: &RawValue, report: &mut Report<'_>) -> CacheTtl {
+    let mut usual = CacheTtl::default();
+    let Some(options) = fields::members(value) else {
+        malformed("prompt_cache_options", "an object", report);
+        return usual;
+    };
+    for (name, value) in options.iter().filter(|(_, value)| !fields::is_null(value)) {
+        match (name, fields::text(value).as_deref()) {
+            ("mode", Some("explicit")) => {}
+            // No point is set where the client sets none.
+            ("mode", Some("implicit")) => report.dropped("prompt_cache_options.mode"),
+            ("ttl", Some(ttl)) => usual = openai_ttl("prompt_cache_options.ttl", ttl, report),
+            ("prewarm", _) if fields::boolean(value) == Some(false) => {}
+            (name, _) => {
+                let why = "asks for what only OpenAI's cache does; leave it out";
+                report.unsupported(&format!("prompt_cache_options.{name}"), false, why);
+            }
+        }
     }
+    usual
 }
 
 fn stream_options(value: &RawValue, report: &mut Report<'_>) {

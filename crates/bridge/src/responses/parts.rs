@@ -6,12 +6,14 @@ use serde_json::value::RawValue;
 
 use crate::conversation::{At, Block, BlockKind, CacheTtl, Media, MediaSource};
 use crate::fields::{self, Members};
+use crate::media::{self, MediaKind};
 use crate::report::Report;
 
 /// Reads `content` or `output`: a string, or a list of parts.
 pub(super) fn read_content<'a>(
     value: &'a RawValue,
     at: At,
+    usual_ttl: CacheTtl,
     blocks: &mut Vec<Block<'a>>,
     report: &mut Report<'_>,
 ) {
@@ -27,13 +29,14 @@ pub(super) fn read_content<'a>(
     };
     for (index, part) in parts.into_iter().enumerate() {
         let at = At { part: u32::try_from(index).ok(), ..at };
-        read_part(part, at, blocks, report);
+        read_part(part, at, usual_ttl, blocks, report);
     }
 }
 
 fn read_part<'a>(
     value: &'a RawValue,
     at: At,
+    usual_ttl: CacheTtl,
     blocks: &mut Vec<Block<'a>>,
     report: &mut Report<'_>,
 ) {
@@ -68,7 +71,7 @@ fn read_part<'a>(
     };
     let Some(kind) = read else { return };
     blocks.push(Block { at, kind });
-    if let Some(ttl) = read_cache_point(&part, at, report) {
+    if let Some(ttl) = read_cache_point(&part, at, usual_ttl, report) {
         blocks.push(Block { at, kind: BlockKind::CachePoint(ttl) });
     }
 }
@@ -78,9 +81,15 @@ fn check_members(part: &Members<'_>, own: &[&str], report: &mut Report<'_>) {
     for (name, value) in part.iter().filter(|(_, value)| !fields::is_null(value)) {
         match name {
             "type" | "prompt_cache_breakpoint" | "cache_control" => {}
-            "detail" if fields::text(value).as_deref() == Some("auto") => {}
-            // How closely OpenAI's models look at it.
-            "detail" if own.contains(&"detail") => report.dropped("input.detail"),
+            // Models on Bedrock look at images as they are.
+            "detail"
+                if matches!(fields::text(value).as_deref(), Some("auto" | "high" | "original")) => {
+            }
+            "detail" if own.contains(&"detail") => {
+                let why =
+                    "of a part is not served by models on Bedrock with this value; leave it out";
+                report.unsupported("input.detail", false, why);
+            }
             // What the model's service said of an earlier answer.
             "annotations" | "logprobs" => {
                 if value.get() != "[]" {
@@ -114,14 +123,13 @@ fn read_image<'a>(part: &Members<'a>, at: At, report: &mut Report<'_>) -> Option
         refuse(at, no_file("image_url", part), report);
         return None;
     };
-    let media = match DataUrl::of(&url) {
-        Some(data) => {
-            let Some(format) = data.mime.strip_prefix("image/") else {
-                refuse(at, &format!("is no image but `{}`", data.mime), report);
+    let media = match media::data_url(&url) {
+        Some((mime, data)) => {
+            let Some((MediaKind::Image, format)) = media::of_mime(&mime) else {
+                refuse(at, "must be a PNG, JPEG, GIF or WebP image", report);
                 return None;
             };
-            let format = if format == "jpg" { "jpeg" } else { format };
-            Media { format: Cow::Owned(format.to_owned()), source: base64(url.clone(), data.start) }
+            Media { format: Cow::Borrowed(format), source: MediaSource::Base64(data) }
         }
         None => remote(url, at, report)?,
     };
@@ -130,35 +138,50 @@ fn read_image<'a>(part: &Members<'a>, at: At, report: &mut Report<'_>) -> Option
 
 fn read_file<'a>(part: &Members<'a>, at: At, report: &mut Report<'_>) -> Option<BlockKind<'a>> {
     let name = part.get("filename").and_then(fields::text);
-    let media = if let Some(data) = part.get("file_data").and_then(fields::text) {
-        let (mime, start) = DataUrl::of(&data).map_or((None, 0), |it| (Some(it.mime), it.start));
-        let Some(format) = document_format(mime.as_deref(), name.as_deref()) else {
-            let what = "must name its kind: by the mime type of its data URL, or by the ending of \
-                        its `filename`";
+    let by_name = || name.as_deref().and_then(media::of_name);
+    let (kind, media) = if let Some(data) = part.get("file_data").and_then(fields::text) {
+        let (found, data) = match media::data_url(&data) {
+            Some((mime, data)) => (media::of_mime(&mime).or_else(by_name), data),
+            None => (by_name(), data),
+        };
+        let Some((kind, format)) = found else {
+            let what = "must say its type, one that Converse takes: by the media type of its data \
+                        URL, or by the ending of its `filename`";
             refuse(at, what, report);
             return None;
         };
-        Media { format: Cow::Borrowed(format), source: base64(data, start) }
+        (kind, Media { format: Cow::Borrowed(format), source: MediaSource::Base64(data) })
     } else if let Some(url) = part.get("file_url").and_then(fields::text) {
-        let name = name.as_deref().or(Some(url.split(['?', '#']).next().unwrap_or_default()));
-        let format = document_format(None, name).unwrap_or_default();
-        Media { format: Cow::Borrowed(format), ..remote(url, at, report)? }
+        let path = url.split(['?', '#']).next().unwrap_or_default();
+        let found = by_name().or_else(|| media::of_name(path));
+        let kind = found.map_or(MediaKind::Document, |(kind, _)| kind);
+        (kind, remote(url, at, report)?)
     } else {
         refuse(at, no_file("file_data", part), report);
         return None;
     };
-    Some(BlockKind::Document { media, name, context: None, cites: false })
+    Some(match kind {
+        MediaKind::Image => BlockKind::Image(media),
+        MediaKind::Document => BlockKind::Document { media, name, context: None, cites: false },
+        MediaKind::Audio => BlockKind::Audio(media),
+        MediaKind::Video => BlockKind::Video(media),
+    })
 }
 
 fn read_audio<'a>(part: &Members<'a>, at: At, report: &mut Report<'_>) -> Option<BlockKind<'a>> {
     let audio = part.get("input_audio").and_then(fields::members).unwrap_or_default();
     let data = audio.get("data").and_then(fields::text);
     let format = audio.get("format").and_then(fields::text);
-    let (Some(data), Some(format)) = (data, format) else {
-        refuse(at, "must have `data` and `format` in `input_audio`", report);
-        return None;
-    };
-    Some(BlockKind::Audio(Media { format, source: MediaSource::Base64(data) }))
+    match (data, format.as_deref().and_then(media::of_name)) {
+        (Some(data), Some((MediaKind::Audio, format))) => {
+            let source = MediaSource::Base64(data);
+            Some(BlockKind::Audio(Media { format: Cow::Borrowed(format), source }))
+        }
+        _ => {
+            refuse(at, "must have `data` and a known `format` in `input_audio`", report);
+            None
+        }
+    }
 }
 
 fn no_file(wanted: &str, part: &Members<'_>) -> &'static str {
@@ -171,86 +194,31 @@ fn no_file(wanted: &str, part: &Members<'_>) -> &'static str {
 
 /// A file that must be fetched, or is in S3.
 fn remote<'a>(url: Cow<'a, str>, at: At, report: &mut Report<'_>) -> Option<Media<'a>> {
-    let scheme = url.split(':').next().unwrap_or_default().to_ascii_lowercase();
-    let source = match scheme.as_str() {
-        "https" | "http" => MediaSource::Url(url),
-        "s3" => MediaSource::S3 { uri: url, owner: None },
-        _ => {
-            refuse(at, "must be a data URL with base64, or an address", report);
-            return None;
+    if url.starts_with("https://") {
+        return Some(Media { format: Cow::Borrowed(""), source: MediaSource::Url(url) });
+    }
+    let format = media::of_name(&url).filter(|_| url.starts_with("s3://"));
+    match format {
+        Some((_, format)) => {
+            let source = MediaSource::S3 { uri: url, owner: None };
+            Some(Media { format: Cow::Borrowed(format), source })
         }
-    };
-    let format = match &source {
-        MediaSource::S3 { uri, .. } => ending(uri).to_ascii_lowercase(),
-        _ => String::new(),
-    };
-    let format = if format == "jpg" { "jpeg".to_owned() } else { format };
-    Some(Media { format: Cow::Owned(format), source })
-}
-
-/// A data URL with base64.
-struct DataUrl {
-    mime: String,
-    /// Where the data begin.
-    start: usize,
-}
-
-impl DataUrl {
-    fn of(url: &str) -> Option<DataUrl> {
-        let scheme = url.get(..5).filter(|scheme| scheme.eq_ignore_ascii_case("data:"))?;
-        // A head is short; what has no comma there is no data URL.
-        let head = url.as_bytes().get(scheme.len()..).unwrap_or_default();
-        let comma = memchr::memchr(b',', head.get(..head.len().min(200)).unwrap_or_default())?;
-        let head = url.get(scheme.len()..scheme.len() + comma)?;
-        let (mime, parameters) = head.split_once(';')?;
-        let is_base64 = parameters.split(';').any(|it| it.trim().eq_ignore_ascii_case("base64"));
-        let start = scheme.len() + comma + 1;
-        is_base64.then(|| DataUrl { mime: mime.trim().to_ascii_lowercase(), start })
+        None => {
+            let what = "must be a data URL in base64, an https:// address, or an s3:// URI with \
+                        an ending that tells its type";
+            refuse(at, what, report);
+            None
+        }
     }
 }
 
-/// The base64 that begins there, without a copy where the text is borrowed.
-fn base64(text: Cow<'_, str>, start: usize) -> MediaSource<'_> {
-    MediaSource::Base64(match text {
-        Cow::Borrowed(text) => Cow::Borrowed(text.get(start..).unwrap_or_default()),
-        Cow::Owned(mut text) => {
-            text.drain(..start.min(text.len()));
-            Cow::Owned(text)
-        }
-    })
-}
-
-fn ending(name: &str) -> &str {
-    name.rsplit_once('.').map_or("", |(_, ending)| ending)
-}
-
-/// The name of a document's format in Converse.
-fn document_format(mime: Option<&str>, name: Option<&str>) -> Option<&'static str> {
-    let by_mime = mime.and_then(|mime| {
-        Some(match mime {
-            "application/pdf" => "pdf",
-            "text/csv" => "csv",
-            "application/msword" => "doc",
-            "application/vnd.openxmlformats-officedocument.wordprocessingml.document" => "docx",
-            "application/vnd.ms-excel" => "xls",
-            "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet" => "xlsx",
-            "text/html" => "html",
-            "text/plain" => "txt",
-            "text/markdown" => "md",
-            _ => return None,
-        })
-    });
-    let by_name = || {
-        const FORMATS: [&str; 9] =
-            ["pdf", "csv", "doc", "docx", "xls", "xlsx", "html", "txt", "md"];
-        let ending = ending(name?);
-        FORMATS.into_iter().find(|format| format.eq_ignore_ascii_case(ending))
-    };
-    by_mime.or_else(by_name)
-}
-
 /// The point up to which the prompt is to be cached: OpenAI's member, or the one that other clients send.
-fn read_cache_point(part: &Members<'_>, at: At, report: &mut Report<'_>) -> Option<CacheTtl> {
+fn read_cache_point(
+    part: &Members<'_>,
+    at: At,
+    usual: CacheTtl,
+    report: &mut Report<'_>,
+) -> Option<CacheTtl> {
     let (value, is_openai) = match part.get("prompt_cache_breakpoint") {
         Some(value) => (value, true),
         None => (part.get("cache_control")?, false),
@@ -261,19 +229,24 @@ fn read_cache_point(part: &Members<'_>, at: At, report: &mut Report<'_>) -> Opti
     };
     let ttl = point.get("ttl").and_then(fields::text);
     match (is_openai, ttl.as_deref()) {
-        (_, None) | (false, Some("5m")) => Some(CacheTtl::FiveMinutes),
-        // OpenAI's is the least time.
-        (true, Some("30m")) | (false, Some("1h")) => Some(CacheTtl::Hour),
-        (true, Some(_)) => {
-            let why = "is longer than a prompt is cached on Bedrock; use `30m`";
-            report.unsupported("prompt_cache_breakpoint.ttl", false, why);
-            Some(CacheTtl::Hour)
-        }
+        (true, None) => Some(usual),
+        (true, Some(ttl)) => Some(openai_ttl("prompt_cache_breakpoint.ttl", ttl, report)),
+        (false, None | Some("5m")) => Some(CacheTtl::FiveMinutes),
+        (false, Some("1h")) => Some(CacheTtl::Hour),
         (false, Some(_)) => {
             refuse(at, "must have a `ttl` of `5m` or `1h` in `cache_control`", report);
             None
         }
     }
+}
+
+/// OpenAI's lifetimes are the least: an hour is the shortest that keeps 30 minutes.
+pub(super) fn openai_ttl(name: &str, ttl: &str, report: &mut Report<'_>) -> CacheTtl {
+    if ttl != "30m" {
+        let why = "is longer than a prompt is cached on Bedrock; use `30m`";
+        report.unsupported(name, false, why);
+    }
+    CacheTtl::Hour
 }
 
 fn refuse(at: At, what: &str, report: &mut Report<'_>) {

@@ -59,12 +59,16 @@ pub(crate) fn read_request<'a>(
                 tools.read(value, "tools", report);
                 written_tools = std::mem::take(&mut tools.written);
             }
+            // It is read before the input.
+            "prompt_cache_options" => {}
             name => member(name, value, &mut conversation, echo, &mut repeated, report),
         }
     }
     match input {
         Some(input) => {
-            let mut items = Items { conversation: &mut conversation, tools: &mut tools };
+            let options = members.get("prompt_cache_options");
+            let cache_ttl = options.map(|it| options::read_cache(it, report)).unwrap_or_default();
+            let mut items = Items { conversation: &mut conversation, tools: &mut tools, cache_ttl };
             items.read(input, report);
         }
         None => report.refuse(Some("input".to_owned()), false, "`input` is missing"),

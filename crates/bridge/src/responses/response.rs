@@ -157,11 +157,7 @@ impl Frame {
         let previous = self.echo.previous_response_id.as_deref();
         response.str_or_null("previous_response_id", previous);
         response.bool("store", self.echo.is_stored);
-        let tier = match state.served {
-            Some(served) => served.tier.as_deref().unwrap_or("default"),
-            None => "auto",
-        };
-        response.str("service_tier", tier);
+        response.str("service_tier", state.served.map_or("auto", tier_name));
         match state.served {
             Some(served) => write_usage(served, response.object("usage")),
             None => response.raw("usage", "null"),
@@ -179,6 +175,16 @@ pub(super) fn error_code(error: &DialectError) -> &str {
         (None, ErrorKind::ServiceQuotaExceeded) => "insufficient_quota",
         (None, ErrorKind::Validation) => "invalid_prompt",
         (None, _) => "server_error",
+    }
+}
+
+/// The tier that served it, by OpenAI's name: capacity that was paid ahead is `scale` there.
+fn tier_name(served: &Served) -> &'static str {
+    match served.tier.as_deref() {
+        Some("flex") => "flex",
+        Some("priority") => "priority",
+        Some("reserved") => "scale",
+        _ => "default",
     }
 }
 

@@ -104,7 +104,7 @@ impl StreamWriter {
                     self.close(item, if is_last { status } else { Status::Completed }, out);
                 }
             }
-            Event::Usage { usage, reasoning_tokens, tier } => {
+            Event::Usage { usage, reasoning_tokens, tier, .. } => {
                 self.served = Some(Served {
                     usage: *usage,
                     reasoning_tokens: *reasoning_tokens,
