@@ -1,6 +1,7 @@
 //! The errors that the gateway itself answers with, and the one place that writes them in Bedrock's
 //! wire form.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -37,16 +38,26 @@ static SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
 /// targets, and each retry would wait as long.
 const LONG_WAIT: Duration = Duration::from_secs(1);
 
+/// Asks the client not to retry what another attempt can't answer either. SDKs know that of most of these failures by
+/// the status alone; tools around them retry more.
+pub(super) fn forbid_retry(head: &mut HeaderMap) {
+    head.insert(SHOULD_RETRY.clone(), HeaderValue::from_static("false"));
+}
+
 /// Asks the client's SDK not to retry a failure that took long, if the SDK would retry it.
 pub(super) fn discourage_retry(head: &mut HeaderMap, status: StatusCode, waited: Duration) {
-    let would_retry = status.is_server_error()
+    if may_be_retried(status) && waited >= LONG_WAIT {
+        forbid_retry(head);
+    }
+}
+
+/// Whether a request that fails with this status may succeed when it is sent again. SDKs retry these by themselves.
+pub(super) fn may_be_retried(status: StatusCode) -> bool {
+    status.is_server_error()
         || matches!(
             status,
             StatusCode::REQUEST_TIMEOUT | StatusCode::CONFLICT | StatusCode::TOO_MANY_REQUESTS
-        );
-    if would_retry && waited >= LONG_WAIT {
-        head.insert(SHOULD_RETRY.clone(), HeaderValue::from_static("false"));
-    }
+        )
 }
 
 /// A request that the gateway itself ends.
@@ -107,6 +118,10 @@ pub(super) enum GatewayError {
         "the gateway does not relay conversations, which it can't bind to the client that made them"
     )]
     Conversation,
+    #[error(
+        "input[{position}] names an item that the upstream may have stored for another client, so the gateway does not relay it. Send the item itself, with its content (for reasoning, encrypted_content), or continue the response that has it with previous_response_id."
+    )]
+    ItemReference { position: usize },
     #[error("{}", error.message(id))]
     StoredResponse { error: ResponseIdError, id: Box<str> },
     #[error("this gateway has no route for the model {model}")]
@@ -172,6 +187,7 @@ impl GatewayError {
             | GatewayError::GuardrailHeader { .. }
             | GatewayError::Page(_)
             | GatewayError::Conversation
+            | GatewayError::ItemReference { .. }
             | GatewayError::StoredResponse { .. }
             | GatewayError::Unrouted { .. }
             | GatewayError::Oversized(_)
@@ -210,6 +226,7 @@ impl GatewayError {
             | GatewayError::GuardrailHeader { .. }
             | GatewayError::Page(_)
             | GatewayError::Conversation
+            | GatewayError::ItemReference { .. }
             | GatewayError::Oversized(_)
             | GatewayError::NeedsHttp2 { .. } => ErrorKind::Validation,
             GatewayError::Unauthenticated(why) => why.kind(),
@@ -241,21 +258,38 @@ impl GatewayError {
         }
     }
 
-    /// The member of the request that the error is about.
-    fn param(&self) -> Option<&'static str> {
+    /// Whether the same request would be refused again, however often it is sent.
+    pub(super) fn is_final(&self) -> bool {
         match self {
-            GatewayError::NoModel
-            | GatewayError::Model(_)
-            | GatewayError::NoSurface { .. }
-            | GatewayError::Unrouted { .. } => Some("model"),
-            GatewayError::Conversation => Some("conversation"),
-            GatewayError::StoredResponse { .. } => Some("previous_response_id"),
-            _ => None,
+            // The client's connection broke, or was slow.
+            GatewayError::BodyBroken | GatewayError::BodyTimeout { .. } => false,
+            GatewayError::Unauthenticated(why) => why.is_final(),
+            _ => matches!(
+                self.outcome(),
+                Outcome::BadRequest | Outcome::ClientDenied | Outcome::BodyTooLarge
+            ),
         }
     }
 
-    /// The error's name in a dialect.
-    fn kind_in(&self, dialect: Dialect) -> ErrorKind {
+    /// The member of the request that the error is about.
+    fn param(&self) -> Option<Cow<'static, str>> {
+        let fixed = match self {
+            GatewayError::NoModel
+            | GatewayError::Model(_)
+            | GatewayError::NoSurface { .. }
+            | GatewayError::Unrouted { .. } => "model",
+            GatewayError::Conversation => "conversation",
+            GatewayError::StoredResponse { .. } => "previous_response_id",
+            GatewayError::ItemReference { position } => {
+                return Some(format!("input[{position}]").into());
+            }
+            _ => return None,
+        };
+        Some(fixed.into())
+    }
+
+    /// The kind of the error in a dialect.
+    pub(super) fn kind_in(&self, dialect: Dialect) -> ErrorKind {
         match self {
             GatewayError::Unauthenticated(why) => why.kind_in(dialect),
             _ => self.kind(),
@@ -265,7 +299,7 @@ impl GatewayError {
     /// The response in the client's dialect, without what is the same on every response.
     pub(super) fn into_response(self, dialect: Dialect, request_id: &str) -> Response<Bytes> {
         let in_dialect = (dialect != Dialect::Bedrock).then(|| DialectError {
-            param: self.param().map(str::to_owned),
+            param: self.param().map(Cow::into_owned),
             ..DialectError::new(self.kind_in(dialect), self.to_string())
         });
         let mut response = self.into_native_response();

@@ -19,11 +19,12 @@ use http_body::{Body, Frame, SizeHint};
 use tokio::time::Instant;
 
 use super::context::{Outcome, RequestContext};
+use super::event_tap::EventError;
 use super::headers::strip_for_client;
 use super::own_headers::add_own_headers;
 use super::responses::IdSealer;
-use super::rewritten_body::Change;
-use super::usage_tap::{TapError, UsageTap};
+use super::rewritten_body::{Change, RewriteError};
+use super::usage_tap::UsageTap;
 use crate::api::errors;
 use crate::bedrock::dialect::DialectError;
 use crate::bedrock::{Api, ErrorKind, Operation, ServiceTier, Usage, event_stream};
@@ -305,6 +306,13 @@ impl<B: Body<Data = Bytes>> Relay<B> {
             }
         }
         this.context.answer.bytes += passed.len() as u64;
+        if let Some(error) = this.usage_tap.take_error() {
+            return Ok(self.end_with_event(&passed, &error));
+        }
+        if this.usage_tap.ends_here() {
+            self.finish()?;
+            return Ok(passed);
+        }
         // A body of known length is not polled again after its last byte.
         if this.buffered.len() == 0
             && this.body.is_end_stream()
@@ -336,8 +344,22 @@ impl<B: Body<Data = Bytes>> Relay<B> {
         Ok(rest)
     }
 
+    /// Ends a stream with an error event behind what was passed on of it.
+    fn end_with_event(mut self: Pin<&mut Self>, passed: &[u8], error: &EventError) -> Bytes {
+        let error_event = error.in_dialect();
+        self.as_mut().project().context.set_client_message(&error_event.message);
+        let id = self.context.request_id.to_string();
+        let event = errors::stream_event(self.api, &error_event, &id);
+        self.as_mut().project().context.answer.bytes += event.len() as u64;
+        self.end(match error {
+            EventError::Foreign(_) => Outcome::StreamException,
+            EventError::TooLong | EventError::Id | EventError::Unreadable => Outcome::StreamBroken,
+        });
+        Bytes::from([passed, &event].concat())
+    }
+
     /// Ends a body that can't be relayed any further.
-    fn unusable(mut self: Pin<&mut Self>, error: TapError) -> Result<Bytes, RelayError> {
+    fn unusable(mut self: Pin<&mut Self>, error: RewriteError) -> Result<Bytes, RelayError> {
         let message = error.to_string();
         self.as_mut().project().context.set_client_message(&message);
         let frame = self.error_frame(ErrorKind::ServiceUnavailable, &message);

@@ -61,6 +61,10 @@ impl ResponsesCall {
         if parameters.has_conversation {
             return Err(GatewayError::Conversation);
         }
+        // Ids of items are the upstream's own, so they say nothing of whose the items are.
+        if let Some(position) = parameters.item_reference {
+            return Err(GatewayError::ItemReference { position });
+        }
         let may_store = context.policy().is_none_or(|policy| policy.has_stored_responses());
         let named = parameters.previous_response_id.as_deref();
         let store = match route.stores_responses {

@@ -34,15 +34,6 @@ pub(super) enum UsageTap {
     Rewritten(UnaryTap, RewrittenBody),
 }
 
-/// Why an answer can't be relayed any further.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub(super) enum TapError {
-    #[error(transparent)]
-    Event(#[from] EventError),
-    #[error(transparent)]
-    Rewrite(#[from] RewriteError),
-}
-
 impl UsageTap {
     pub(super) fn stream() -> UsageTap {
         UsageTap::Stream(StreamTap::default())
@@ -72,10 +63,10 @@ impl UsageTap {
     }
 
     /// Reads a chunk and returns what can be passed on.
-    pub(super) fn pass(&mut self, chunk: Bytes) -> Result<Bytes, TapError> {
+    pub(super) fn pass(&mut self, chunk: Bytes) -> Result<Bytes, RewriteError> {
         match self {
             UsageTap::Stream(tap) => tap.pass(&chunk),
-            UsageTap::Events(tap) => return Ok(tap.pass(chunk)?),
+            UsageTap::Events(tap) => return Ok(tap.pass(chunk)),
             UsageTap::Unary(tap) => tap.pass(&chunk),
             UsageTap::Rewritten(tap, body) => {
                 tap.pass(&chunk);
@@ -86,10 +77,23 @@ impl UsageTap {
         Ok(chunk)
     }
 
-    /// What was held back, now that the answer is whole.
-    pub(super) fn finish(&mut self) -> Result<Bytes, TapError> {
+    /// Why a stream ends behind what was passed on last, if it does.
+    pub(super) fn take_error(&mut self) -> Option<EventError> {
         match self {
-            UsageTap::Rewritten(_, body) => Ok(body.finish()?),
+            UsageTap::Events(tap) => tap.take_error(),
+            UsageTap::Stream(_) | UsageTap::Unary(_) | UsageTap::Rewritten(..) => None,
+        }
+    }
+
+    /// Whether a stream ends behind what was passed on, whatever may follow.
+    pub(super) fn ends_here(&self) -> bool {
+        matches!(self, UsageTap::Events(tap) if tap.ends_here())
+    }
+
+    /// What was held back, now that the answer is whole.
+    pub(super) fn finish(&mut self) -> Result<Bytes, RewriteError> {
+        match self {
+            UsageTap::Rewritten(_, body) => body.finish(),
             UsageTap::Stream(_) | UsageTap::Events(_) | UsageTap::Unary(_) => Ok(Bytes::new()),
         }
     }

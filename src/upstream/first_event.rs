@@ -38,6 +38,9 @@ pub(super) async fn read(head: http::response::Parts, mut body: Body, api: Api) 
             if event.data.is_none() || event.name == Some("ping") {
                 continue;
             }
+            if sse::is_unreadable(api, &event) {
+                return Reply::from(broken("the upstream's stream has an event that is not JSON"));
+            }
             return match sse::reported_error(api, &event) {
                 None => success(head, buffered, body),
                 Some(reported) => Reply::from(error_first(head, &buffered, reported)),

@@ -10,7 +10,7 @@ use std::borrow::Cow;
 use bytes::{Bytes, BytesMut};
 use memchr::{memchr, memchr2};
 
-pub use self::reader::{StreamReader, reported_error};
+pub use self::reader::{Form, StreamReader, is_unreadable, reported_error};
 
 mod reader;
 

@@ -21,6 +21,9 @@ pub struct Answer<'a> {
     pub reasoning_tokens: Option<u64>,
     /// The name of the service tier that served it, as the upstream wrote it.
     pub tier: Option<Cow<'a, str>>,
+    /// Members of Converse's answer that have no like in other APIs (`trace`, `metrics`), as they were written:
+    /// for clients of Converse alone.
+    pub of_converse: Vec<(&'static str, Json<'a>)>,
 }
 
 /// A part of an answer.
@@ -28,6 +31,13 @@ pub struct Answer<'a> {
 pub enum Content<'a> {
     /// A text.
     Text(Cow<'a, str>),
+    /// A text with what it cites. Only clients that ask for citations get one.
+    CitedText {
+        /// The text.
+        text: Cow<'a, str>,
+        /// Each a `Citation` of Converse, as it was written.
+        citations: Vec<Json<'a>>,
+    },
     /// The use of a tool, by the client's name of it.
     ToolUse {
         /// Its id.
@@ -88,6 +98,13 @@ pub enum Event<'a> {
         /// The piece.
         text: Cow<'a, str>,
     },
+    /// What the text of a block cites. Only clients that ask for citations get one.
+    Citation {
+        /// The block.
+        block: u32,
+        /// A `CitationsDelta` of Converse, as it was written.
+        citation: Json<'a>,
+    },
     /// A piece of a tool's input: JSON text.
     ToolInput {
         /// The block.
@@ -136,6 +153,8 @@ pub enum Event<'a> {
         reasoning_tokens: Option<u64>,
         /// The name of the service tier that served it, as the upstream wrote it.
         tier: Option<Cow<'a, str>>,
+        /// As [`Answer::of_converse`].
+        of_converse: Vec<(&'static str, Json<'a>)>,
     },
 }
 

@@ -37,6 +37,8 @@ pub struct Conversation<'a> {
     pub stop_sequences: Vec<Cow<'a, str>>,
     /// How it is to think.
     pub thinking: Option<Thinking>,
+    /// Whether the answer shows Claude's thinking; `None`: as the model has it by itself.
+    pub thinking_display: Option<ThinkingDisplay>,
     /// How much it is to do for the answer.
     pub effort: Option<Effort>,
     /// The form of the answer.
@@ -52,6 +54,8 @@ pub struct Conversation<'a> {
     /// Members for Claude alone, by their names in Anthropic's API (`context_management`): passed to Claude,
     /// refused for others.
     pub of_claude: Vec<(Cow<'a, str>, Json<'a>)>,
+    /// Members of a Converse request that have no like in other APIs (`performanceConfig`), as they were written.
+    pub of_converse: Vec<(&'static str, Json<'a>)>,
     /// Whether the answer is a stream.
     pub streams: bool,
 }
@@ -118,6 +122,8 @@ pub enum BlockKind<'a> {
         media: Media<'a>,
         /// The client's name of it.
         name: Option<Cow<'a, str>>,
+        /// What the client says about it, beside its text.
+        context: Option<Cow<'a, str>>,
         /// Whether the answer is to cite it.
         cites: bool,
     },
@@ -191,6 +197,8 @@ pub enum MediaSource<'a> {
     Base64(Cow<'a, str>),
     /// Here, as text: of documents only.
     Text(Cow<'a, str>),
+    /// Here, as texts that citations name one by one: of documents only.
+    Texts(Vec<Cow<'a, str>>),
     /// In S3.
     S3 {
         /// The URI.
@@ -249,6 +257,15 @@ pub enum Thinking {
     Adaptive,
     /// With at most so many tokens.
     Budget(u64),
+}
+
+/// What an answer shows of Claude's thinking.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ThinkingDisplay {
+    /// Its summary.
+    Summarized,
+    /// Its signature alone.
+    Omitted,
 }
 
 /// The form of an answer.

@@ -32,6 +32,27 @@ pub struct Echo {
     pub include_usage: bool,
     /// For Responses: the members that a response repeats, as `"name":value,..` without braces.
     pub members: String,
+    /// For Responses: the tools that the client knows in another form than the hub's.
+    pub tools: Vec<EchoTool>,
+    /// For Responses: the response that this one continues. It is there only if the gateway has put its turns
+    /// before the input.
+    pub previous_response_id: Option<String>,
+    /// For Responses: whether the gateway keeps the response.
+    pub is_stored: bool,
+}
+
+/// A tool that a client of Responses knows in another form than the hub's, which has only functions with a
+/// name.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct EchoTool {
+    /// Its name in the conversation.
+    pub name: String,
+    /// The client's name of it.
+    pub client_name: String,
+    /// The client's namespace of that name.
+    pub namespace: Option<String>,
+    /// Whether it takes a text: a custom tool.
+    pub is_custom: bool,
 }
 
 /// A request as a target gets it, and what translates the answer back.
@@ -81,7 +102,8 @@ pub struct Stamp {
 }
 
 impl<'a> Hub<'a> {
-    /// Reads a client's request.
+    /// Reads a client's request. Of Converse and InvokeModel the operation says whether the answer is a stream,
+    /// not the body: the caller sets [`Conversation::streams`].
     ///
     /// # Errors
     /// If the body is not what its API takes, or has what no bridge carries and the policy does not let drop.

@@ -194,3 +194,32 @@ async fn conversations_of_the_upstream_are_refused() {
     assert_eq!((status, &refused["error"]["param"]), (400, &"conversation".into()));
     assert!(upstream.seen().is_empty());
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_item_that_only_names_what_is_stored_is_refused() {
+    let upstream = store().await;
+    let gateway = gateway(&upstream, two_clients).await;
+    for item in [
+        r#"{"type":"item_reference","id":"msg_1"}"#,
+        r#"{"id":"msg_1"}"#,
+        r#"{"id":"msg_1","type":null}"#,
+        r#"{"t\u0079pe":"item_reference","id":"msg_1","content":"x"}"#,
+        r#"{"type":"image_generation_call","id":"ig_1","status":"completed"}"#,
+        r#"{"type":"reasoning","id":"rs_1","summary":[],"encrypted_content":null}"#,
+    ] {
+        let body = format!(r#"{{"model":"m","input":[{{"role":"user","content":"hi"}},{item}]}}"#);
+        let (status, refused) = ask(&gateway, KEYS[0], "POST", "/v1/responses", &body).await;
+        assert_eq!((status, &refused["error"]["param"]), (400, &"input[1]".into()), "{item}");
+        let message = refused["error"]["message"].as_str().unwrap();
+        assert!(message.contains("previous_response_id"), "{message}");
+    }
+    assert!(upstream.seen().is_empty());
+    // What an earlier answer had, sent again with its content.
+    let replayed = r#"{"model":"m","input":[
+        {"type":"message","id":"msg_1","role":"assistant","content":[{"type":"output_text","text":"x"}]},
+        {"type":"function_call","id":"fc_1","call_id":"c","name":"f","arguments":"{}"},
+        {"type":"function_call_output","call_id":"c","output":""},
+        {"type":"reasoning","id":"rs_1","summary":[],"encrypted_content":"gAAA"}]}"#;
+    let (status, answer) = ask(&gateway, KEYS[0], "POST", "/v1/responses", replayed).await;
+    assert_eq!(status, 200, "{answer}");
+}

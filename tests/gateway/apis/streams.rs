@@ -111,6 +111,71 @@ async fn an_error_event_of_the_upstream_passes_and_nothing_follows_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_error_in_another_form_becomes_one_of_the_api_and_ends_the_stream() {
+    for (error, outcome, wanted) in [
+        ("event: error\ndata: {\"message\":\"it broke\"}\n\n", "stream_exception", "it broke"),
+        (
+            "event: throttlingException\ndata: {\"message\":\"slow down\"}\n\n",
+            "stream_exception",
+            "slow down",
+        ),
+        ("data: {\"error\":\"it broke\"}\n\n", "stream_exception", "it broke"),
+        ("data: {\"half\":\n\n", "stream_broken", "not JSON"),
+        ("event: message_stop\ndata: gone\n\n", "stream_broken", "not JSON"),
+    ] {
+        for api in APIS {
+            let events = api.events();
+            let begun = events[..2].concat();
+            // What the upstream says after the error must not make the stream look whole.
+            let sent = format!("{begun}{error}{}", events[2..].concat());
+            let upstream = Upstream::start(move |_, _, _| streamed(&sent)).await;
+            let gateway = gateway(&upstream, |config| config).await;
+            let got = post(&gateway, api.path, &[], api.body(true)).await;
+            let text = got.text();
+            let last = text.strip_prefix(&begun).unwrap_or_else(|| panic!("{}: {text}", api.name));
+            assert_eq!(last.matches("data: ").count(), 1, "{}: {last}", api.name);
+            assert!(last.contains(wanted) && !last.contains("half"), "{}: {last}", api.name);
+            let named = last.starts_with("event: error\n");
+            assert_eq!(named, api.name != "chat_completions", "{last}");
+            let data = last.lines().find_map(|line| line.strip_prefix("data: ")).unwrap();
+            let data: serde_json::Value = serde_json::from_str(data).unwrap();
+            assert!(data["error"]["message"].as_str().unwrap().contains(wanted), "{data}");
+            if error.contains("throttling") {
+                assert_eq!(data["error"]["type"], "rate_limit_error", "{data}");
+            }
+            assert!(!got.broken, "{text}");
+            assert_eq!(gateway.access_log(1).await[0]["outcome"], outcome, "{}", api.name);
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_whose_first_event_is_no_json_falls_back() {
+    for api in APIS {
+        let upstream = Upstream::start(move |number, _, _| match number {
+            1 => streamed(&format!("data: {{\"half\":\n\n{}", api.stream())),
+            _ => streamed(&api.stream()),
+        })
+        .await;
+        let gateway = gateway(&upstream, |config| config.set("retry.attempts", 1)).await;
+        let got = post(&gateway, api.path, &[], api.body(true)).await;
+        assert_eq!(got.text(), api.stream(), "{}", api.name);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_follows_the_end_of_a_stream_does_not_make_it_fail() {
+    for api in APIS {
+        let sent = format!("{}data: {{\"half\":\n\n", api.stream());
+        let upstream = Upstream::start(move |_, _, _| streamed(&sent)).await;
+        let gateway = gateway(&upstream, |config| config).await;
+        let got = post(&gateway, api.path, &[], api.body(true)).await;
+        assert_eq!(got.text(), api.stream(), "{}", api.name);
+        assert_eq!(gateway.access_log(1).await[0]["outcome"], "success", "{}", api.name);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_stream_that_is_asked_for_and_is_none_falls_back() {
     for api in APIS {
         let upstream = Upstream::start(move |number, _, _| match number {

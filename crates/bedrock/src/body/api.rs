@@ -25,6 +25,8 @@ pub struct Parameters {
     pub previous_response_id: Option<String>,
     /// Whether it continues a conversation that the upstream keeps.
     pub has_conversation: bool,
+    /// The position of the first item of the input that only names what the upstream has stored.
+    pub item_reference: Option<usize>,
 }
 
 /// A member that [`change`](super::change) may replace.

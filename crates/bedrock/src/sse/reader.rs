@@ -37,6 +37,19 @@ pub struct StreamReader {
     has_failed: bool,
 }
 
+/// Whether the SDKs of an API can read an event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// They can, or do not see it.
+    Usual,
+    /// It is an error in the form of the API, which they raise.
+    Error,
+    /// It is an error in another form, which they may overlook.
+    ForeignError,
+    /// Its data are no JSON object.
+    Unreadable,
+}
+
 /// What an event is in its stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
@@ -71,11 +84,14 @@ impl StreamReader {
         }
     }
 
-    /// Reads the next event.
-    pub fn read(&mut self, event: &Event<'_>) {
-        let Some(data) = event.data.as_deref() else { return };
+    /// Reads the next event. One that is unreadable ends nothing, whatever its name.
+    pub fn read(&mut self, event: &Event<'_>) -> Form {
+        let Some(data) = event.data.as_deref() else { return Form::Usual };
         let kind = kind(self.api, event.name, data);
-        self.note(kind);
+        let form = form(self.api, kind, event.name, data);
+        if form != Form::Unreadable {
+            self.note(kind);
+        }
         match kind {
             Kind::Usual => self.usual(data),
             Kind::MessageStart => {
@@ -93,6 +109,7 @@ impl StreamReader {
             }
             Kind::Stop | Kind::Error => {}
         }
+        form
     }
 
     /// Reads the first bytes of an event that is too long to be read whole. Only its name counts.
@@ -209,6 +226,64 @@ pub fn reported_error(api: Api, event: &Event<'_>) -> Option<Reported> {
         }
         _ => None,
     }
+}
+
+/// Whether the data of an event are no JSON object, so that no SDK can read it.
+pub fn is_unreadable(api: Api, event: &Event<'_>) -> bool {
+    let Some(data) = event.data.as_deref() else { return false };
+    form(api, kind(api, event.name, data), event.name, data) == Form::Unreadable
+}
+
+fn form(api: Api, kind: Kind, name: Option<&str>, data: &[u8]) -> Form {
+    let is_done = api == Api::ChatCompletions && kind == Kind::Stop;
+    // By the standard an event without data is none.
+    if is_done || data.is_empty() || matches!(api, Api::Bedrock | Api::Models) {
+        return Form::Usual;
+    }
+    let is_object = |scanner: &mut Scanner<'_>| {
+        let is_object = scanner.peek()? == Type::Object;
+        scanner.skip()?;
+        scanner.end().map(|()| is_object)
+    };
+    match kind {
+        _ if !is_object(&mut Scanner::new(data)).unwrap_or(false) => Form::Unreadable,
+        Kind::Error if is_own_error(api, name, data) => Form::Error,
+        Kind::Error => Form::ForeignError,
+        Kind::ResponseFailed => Form::Error,
+        _ => Form::Usual,
+    }
+}
+
+/// Whether an error event has the form that the SDKs of its API raise.
+fn is_own_error(api: Api, name: Option<&str>, data: &[u8]) -> bool {
+    let (mut is_error, mut has_error, mut has_message) = (false, false, false);
+    let read = Scanner::new(data).object(|key, scanner| match (key, scanner.peek()?) {
+        ("type", Type::String) => {
+            is_error = scanner.string()? == "error";
+            Ok(())
+        }
+        ("message", kind) => {
+            has_message = kind == Type::String;
+            Ok(())
+        }
+        ("error", Type::Object) => scanner.object(|key, scanner| {
+            if key == "message" {
+                has_error = scanner.peek()? == Type::String;
+            }
+            Ok(())
+        }),
+        _ => Ok(()),
+    });
+    read.is_ok()
+        && match api {
+            Api::ChatCompletions => has_error,
+            // The SDKs of Anthropic look at the name alone.
+            Api::Messages => name == Some("error") && is_error && has_error,
+            Api::Responses => {
+                matches!(name, None | Some("error")) && is_error && (has_error || has_message)
+            }
+            Api::Bedrock | Api::Models => true,
+        }
 }
 
 fn kind(api: Api, name: Option<&str>, data: &[u8]) -> Kind {

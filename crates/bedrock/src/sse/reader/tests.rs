@@ -170,6 +170,41 @@ fn errors_are_told_from_events_that_speak_of_them() {
 }
 
 #[test]
+fn an_event_is_told_from_one_that_the_sdks_of_its_api_can_not_read() {
+    use Form::{Error, ForeignError, Unreadable, Usual};
+    let openai = r#"{"error":{"message":"m","type":"server_error"}}"#;
+    let anthropic = r#"{"type":"error","error":{"type":"api_error","message":"m"}}"#;
+    let of_responses = r#"{"type":"error","code":null,"message":"m","param":null}"#;
+    let native = r#"{"message":"m"}"#;
+    for (name, data, wanted) in [
+        ("", openai, [Error, ForeignError, ForeignError]),
+        ("error", anthropic, [Error, Error, Error]),
+        ("", anthropic, [Error, Error, ForeignError]),
+        ("error", of_responses, [ForeignError, Error, ForeignError]),
+        ("error", native, [ForeignError; 3]),
+        ("throttlingException", native, [ForeignError; 3]),
+        ("error", r#"{"error":"m"}"#, [ForeignError; 3]),
+        ("error", "m", [Unreadable; 3]),
+        ("message_stop", r#"{"type":"#, [Unreadable; 3]),
+        ("response.completed", r#"{"type":"response.completed"}}"#, [Unreadable; 3]),
+        ("", "[1]", [Unreadable; 3]),
+        ("", DONE, [Usual, Unreadable, Unreadable]),
+        ("", "", [Usual; 3]),
+        ("ping", r#"{"type":"ping"}"#, [Usual; 3]),
+    ] {
+        let apis = [Api::ChatCompletions, Api::Responses, Api::Messages];
+        for (api, wanted) in apis.into_iter().zip(wanted) {
+            let raw = event(Some(name).filter(|name| !name.is_empty()), data);
+            let event = Event::read(&raw);
+            let mut reader = StreamReader::new(api);
+            assert_eq!(reader.read(&event), wanted, "{api:?} {name} {data}");
+            assert_eq!(is_unreadable(api, &event), wanted == Unreadable);
+            assert!(wanted != Unreadable || !reader.has_stopped(), "{api:?} {name} {data}");
+        }
+    }
+}
+
+#[test]
 fn only_the_chunk_with_the_usage_and_no_answer_is_only_usage() {
     let is_only_usage = |api, data: &str| {
         let raw = event(None, data);

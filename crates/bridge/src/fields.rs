@@ -1,0 +1,247 @@
+//! Reads the JSON of requests member by member: a value stays text until its reader is known, so that nothing
+//! is built up, texts are borrowed, and what only passes through keeps its bytes.
+//!
+//! [`document`] checks the whole text once; everything below it is therefore valid JSON.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use serde::Deserialize;
+use serde::de::{Deserializer, MapAccess, Visitor};
+use serde_json::value::RawValue;
+
+use crate::conversation::Json;
+
+/// The members of an object, in their order; of two with one name the last counts for readers that assign.
+#[derive(Debug, Default)]
+pub(crate) struct Members<'a>(Vec<(Cow<'a, str>, &'a RawValue)>);
+
+#[derive(Deserialize)]
+struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
+
+impl<'de: 'a, 'a> Deserialize<'de> for Members<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Members<'a>, D::Error> {
+        struct Reader;
+        impl<'de> Visitor<'de> for Reader {
+            type Value = Members<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Members<'de>, A::Error> {
+                let mut members = Vec::with_capacity(8);
+                while let Some((Text(name), value)) = map.next_entry()? {
+                    members.push((name, value));
+                }
+                Ok(Members(members))
+            }
+        }
+        deserializer.deserialize_map(Reader)
+    }
+}
+
+impl<'a> IntoIterator for Members<'a> {
+    type Item = (Cow<'a, str>, &'a RawValue);
+    type IntoIter = std::vec::IntoIter<(Cow<'a, str>, &'a RawValue)>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.0.into_iter()
+    }
+}
+
+#[allow(dead_code, reason = "the translations use what they need")]
+impl<'a> Members<'a> {
+    /// The value of a member; `None` if it is absent or `null`.
+    pub(crate) fn get(&self, name: &str) -> Option<&'a RawValue> {
+        let found = self.0.iter().rev().find(|(it, _)| it == name);
+        found.map(|(_, value)| *value).filter(|value| !is_null(value))
+    }
+
+    /// The members in order.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&str, &'a RawValue)> {
+        self.0.iter().map(|(name, value)| (name.as_ref(), *value))
+    }
+
+    /// The first member that has a value and is none of these.
+    pub(crate) fn beside(&self, names: &[&str]) -> Option<&str> {
+        let mut others = self.iter().filter(|(name, _)| !names.contains(name));
+        others.find(|(_, value)| !is_null(value)).map(|(name, _)| name)
+    }
+}
+
+/// The JSON of a body, checked as a whole.
+///
+/// # Errors
+/// What is wrong with it, for the client.
+pub(crate) fn document(body: &[u8]) -> Result<&RawValue, String> {
+    let text = std::str::from_utf8(body).map_err(|_| "the body is not UTF-8".to_owned())?;
+    serde_json::from_str(text).map_err(|error| format!("the body is not JSON: {error}"))
+}
+
+/// The members of an object; `None` for every other value.
+pub(crate) fn members(value: &RawValue) -> Option<Members<'_>> {
+    serde_json::from_str(value.get()).ok()
+}
+
+/// The elements of an array; `None` for every other value.
+pub(crate) fn elements(value: &RawValue) -> Option<Vec<&RawValue>> {
+    serde_json::from_str(value.get()).ok()
+}
+
+/// A text; `None` for every other value.
+pub(crate) fn text(value: &RawValue) -> Option<Cow<'_, str>> {
+    if !is_text(value) {
+        return None;
+    }
+    let json = value.get();
+    let inner = json.get(1..json.len().saturating_sub(1))?;
+    if memchr::memchr(b'\\', inner.as_bytes()).is_none() {
+        return Some(Cow::Borrowed(inner));
+    }
+    serde_json::from_str::<Text<'_>>(json).ok().map(|Text(text)| text)
+}
+
+/// Whether it is a text.
+pub(crate) fn is_text(value: &RawValue) -> bool {
+    value.get().starts_with('"')
+}
+
+/// Whether it is an object.
+pub(crate) fn is_object(value: &RawValue) -> bool {
+    value.get().starts_with('{')
+}
+
+/// Whether it is an array.
+#[allow(dead_code, reason = "the translations use what they need")]
+pub(crate) fn is_array(value: &RawValue) -> bool {
+    value.get().starts_with('[')
+}
+
+/// Whether it is `null`.
+pub(crate) fn is_null(value: &RawValue) -> bool {
+    value.get() == "null"
+}
+
+/// `true` or `false`; `None` for every other value.
+pub(crate) fn boolean(value: &RawValue) -> Option<bool> {
+    match value.get() {
+        "true" => Some(true),
+        "false" => Some(false),
+        _ => None,
+    }
+}
+
+/// A finite number; `None` for every other value.
+pub(crate) fn number(value: &RawValue) -> Option<f64> {
+    let text = value.get();
+    let is_number = text.starts_with(|first: char| first == '-' || first.is_ascii_digit());
+    let number: f64 = is_number.then(|| text.parse().ok()).flatten()?;
+    number.is_finite().then_some(number)
+}
+
+/// A number that is whole and not negative, also written as `8192.0` or `8e3`; `None` for every other value.
+pub(crate) fn count(value: &RawValue) -> Option<u64> {
+    if let Ok(number) = value.get().parse() {
+        return Some(number);
+    }
+    let number = number(value)?;
+    let is_whole = number >= 0.0 && number.fract() == 0.0 && number < 9.0e15;
+    is_whole.then_some(number as u64)
+}
+
+/// The text of a value that passes through.
+pub(crate) fn json(value: &RawValue) -> Json<'_> {
+    Json(Cow::Borrowed(value.get()))
+}
+
+/// The JSON object that a text holds, as clients send the input of tools; `{}` for a blank one, `None` for
+/// everything else.
+#[allow(dead_code, reason = "the translations use what they need")]
+pub(crate) fn object_in(text: Cow<'_, str>) -> Option<Json<'_>> {
+    if text.trim().is_empty() {
+        return Some(Json(Cow::Borrowed("{}")));
+    }
+    let object = match text {
+        Cow::Borrowed(text) => Cow::Borrowed(object_of(text)?),
+        Cow::Owned(text) => Cow::Owned(object_of(&text)?.to_owned()),
+    };
+    Some(Json(object))
+}
+
+fn object_of(text: &str) -> Option<&str> {
+    let value: &RawValue = serde_json::from_str(text).ok()?;
+    is_object(value).then(|| value.get())
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn value(json: &str) -> &RawValue {
+        document(json.as_bytes()).unwrap()
+    }
+
+    #[test]
+    fn members_keep_their_order_and_bytes() {
+        let read = members(value(r#"{"b": [1,  2], "a\n": null, "b": 1.50}"#)).unwrap();
+        let all: Vec<_> = read.iter().map(|(name, value)| (name, value.get())).collect();
+        assert_eq!(all, [("b", "[1,  2]"), ("a\n", "null"), ("b", "1.50")]);
+        assert_eq!(read.get("b").map(RawValue::get), Some("1.50"));
+        assert!(read.get("a\n").is_none());
+        assert_eq!(read.beside(&["b"]), None);
+        assert!(members(value("[]")).is_none());
+    }
+
+    #[test]
+    fn texts_are_borrowed_unless_they_have_escapes() {
+        assert!(matches!(text(value(r#" "plain" "#)), Some(Cow::Borrowed("plain"))));
+        assert_eq!(text(value(r#""a\u00e9\n""#)).as_deref(), Some("a\u{e9}\n"));
+        assert_eq!(text(value(r#""half a pair: \ud800""#)), None);
+        assert_eq!(text(value("1")), None);
+    }
+
+    #[test]
+    fn the_input_of_a_tool_is_an_object_or_blank() {
+        let input = |text: &str| object_in(Cow::Borrowed(text)).map(|Json(json)| json.into_owned());
+        assert_eq!(input(" ").as_deref(), Some("{}"));
+        assert_eq!(input(" {\"a\":  1} ").as_deref(), Some("{\"a\":  1}"));
+        for text in ["[1]", "{\"a\":", "{} {}", "null", "x"] {
+            assert_eq!(input(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn counts_are_whole_numbers_in_any_form() {
+        for (json, wanted) in [("8", Some(8)), ("8.0", Some(8)), ("8e3", Some(8000))] {
+            assert_eq!(count(value(json)), wanted, "{json}");
+        }
+        for json in ["8.5", "-1", "\"8\"", "null", "1e400"] {
+            assert_eq!(count(value(json)), None, "{json}");
+        }
+    }
+
+    #[test]
+    fn deep_nesting_overflows_no_stack() {
+        let deep = format!("{}{}", "[".repeat(1_000_000), "]".repeat(1_000_000));
+        let _ = document(deep.as_bytes()).map(elements);
+    }
+
+    proptest! {
+        #[test]
+        fn a_text_is_read_as_serde_json_reads_it(wanted in "\\PC{0,20}|[\\x00-\\x7f]{0,20}") {
+            let json = serde_json::to_string(&wanted).unwrap();
+            let read = text(value(&json));
+            prop_assert_eq!(read.as_deref(), Some(wanted.as_str()));
+        }
+
+        #[test]
+        fn no_bytes_make_it_panic(bytes in "[\\[\\]{}\",:a1\\\\u ]{0,40}") {
+            if let Ok(value) = document(bytes.as_bytes()) {
+                let _ = (members(value).is_some(), elements(value), text(value), count(value));
+            }
+        }
+    }
+}
