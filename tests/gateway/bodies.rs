@@ -12,9 +12,9 @@ const MEGABYTE: usize = 1_000_000;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn only_the_maximum_of_tokens_is_clamped_for_a_fallback() {
-    // Odd spacing, an escape, a float and an unknown key: what a re-encoded body would lose.
+    // Odd spacing, an escape, a float and members in an order of their own: what a re-encoded body would lose.
     let messages = r#"{ "anthropic_version":"bedrock-2023-05-31",
-        "max_tokens" :  5000, "temperature": 1.0, "unknown": {"b": 1, "a": 2},
+        "max_tokens" :  5000, "temperature": 1.0, "metadata": {"user_id": "b", "a": 2},
         "messages":[{"role":"user","content":"caf\u00e9 \"max_tokens\": 5000"}] }"#;
     let conversation = r#"{"messages": [{"role":"user", "content":[{"text":"caf\u00e9"}]}],
         "inferenceConfig": { "temperature": 0.50, "maxTokens":5000 }}"#;

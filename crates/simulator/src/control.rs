@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use super::State;
 use super::account::AccountSettings;
 use super::fault::FaultRule;
-use super::scripted_answers::{ScriptedAnswer, ScriptedPart, StopReason};
+use super::scripted_answers::{OddStream, ScriptedAnswer, ScriptedPart, StopReason};
 use super::settings::ModelSettings;
 use super::stream::Body;
 
@@ -40,6 +40,7 @@ struct ModelAnswer {
     parts: Option<Vec<ScriptedPart>>,
     stop: Option<StopReason>,
     stop_sequence: Option<String>,
+    odd_stream: Option<OddStream>,
 }
 
 /// Answers a request to the control API.
@@ -151,15 +152,16 @@ fn set_answers(shared: &State, body: &[u8]) -> (StatusCode, Value) {
         Err(message) => return refuse(StatusCode::BAD_REQUEST, &message),
     };
     for answer in answers {
-        let ModelAnswer { model, text, parts, stop, stop_sequence } = answer;
+        let ModelAnswer { model, text, parts, stop, stop_sequence, odd_stream } = answer;
+        let is_plain = stop.is_none() && stop_sequence.is_none() && odd_stream.is_none();
         let set = match (text, parts) {
-            (Some(text), None) if stop.is_none() => shared.answers.set(&model, &text),
+            (Some(text), None) if is_plain => shared.answers.set(&model, &text),
             (None, Some(parts)) => {
-                let answer = ScriptedAnswer { parts, stop, stop_sequence };
+                let answer = ScriptedAnswer { parts, stop, stop_sequence, odd_stream };
                 shared.answers.set_parts(&model, answer)
             }
             _ => {
-                let message = "an answer has either a text or parts, and a stop only with parts";
+                let message = "an answer has either a text or parts, and all else only with parts";
                 return refuse(StatusCode::BAD_REQUEST, message);
             }
         };

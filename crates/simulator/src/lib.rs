@@ -55,7 +55,8 @@ pub use fault::{Fault, FaultRule, Faults, MAX_RULES, TooManyRules};
 pub use log::{Ending, Entry, Log};
 pub use quota::{Account, QuotaState, Quotas, Refused, Reservation};
 pub use scripted_answers::{
-    Answers, MAX_ANSWER_BYTES, Script, ScriptedAnswer, ScriptedPart, StopReason, TooManyAnswers,
+    Answers, MAX_ANSWER_BYTES, OddStream, Script, ScriptedAnswer, ScriptedPart, StopReason,
+    TooManyAnswers,
 };
 pub use settings::{
     ACCOUNT, DEFAULT_ACCESS_KEY_ID, DEFAULT_BEARER_TOKEN, DEFAULT_SECRET_ACCESS_KEY, Latency,

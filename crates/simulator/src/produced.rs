@@ -17,7 +17,7 @@ use self::calls::calls;
 use self::made::made;
 use super::answer::{Answer, pieces, tokens};
 use super::asked::Asked;
-use super::scripted_answers::{Script, StopReason};
+use super::scripted_answers::{OddStream, Script, StopReason};
 use super::thoughts;
 
 /// Tokens that a model thinks if the text does not ask for a number.
@@ -38,6 +38,8 @@ pub(super) struct Produced {
     pub(super) stop: StopReason,
     /// The text that stopped it, of those that the request names.
     pub(super) stop_sequence: Option<String>,
+    /// What is odd about its event streams.
+    pub(super) odd_stream: Option<OddStream>,
 }
 
 /// A part of an answer.
@@ -141,8 +143,14 @@ impl Produced {
         let is_reasoning = |part: &&Part| part.kind == PartKind::Reasoning;
         let reasoning = parts.iter().filter(is_reasoning).map(|part| part.tokens).sum();
         answer.usage.output = parts.iter().map(|part| part.tokens).sum();
-        let mut produced =
-            Produced { answer, parts, reasoning, stop: StopReason::EndTurn, stop_sequence: None };
+        let mut produced = Produced {
+            answer,
+            parts,
+            reasoning,
+            stop: StopReason::EndTurn,
+            stop_sequence: None,
+            odd_stream: None,
+        };
         produced.stop = stop.unwrap_or(match () {
             () if produced.answer.at_maximum => StopReason::MaxTokens,
             () if produced.calls() => StopReason::ToolUse,

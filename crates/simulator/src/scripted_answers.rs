@@ -40,6 +40,21 @@ pub struct ScriptedAnswer {
     /// The text that stops it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stop_sequence: Option<String>,
+    /// What is odd about its event streams.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub odd_stream: Option<OddStream>,
+}
+
+/// What is odd about an event stream, though every frame of it is well formed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OddStream {
+    /// It ends well, but never says why the answer stops.
+    WithoutStop,
+    /// All blocks have the index 0.
+    SharedIndex,
+    /// Before each delta comes one with an empty text.
+    EmptyDeltas,
 }
 
 /// A part of a scripted answer. In JSON an object such as `{"text": "All is well."}`.

@@ -286,12 +286,15 @@ pub(super) fn invoke(family: Family, base: Option<&str>, body: &Value) -> &'stat
     let has = |key: &str| body.get(key).is_some();
     match family {
         Family::Anthropic => &anthropic::Anthropic,
+        Family::Nova if base.is_some_and(|id| id.starts_with("amazon.nova-2-multimodal")) => {
+            &embed::NovaEmbed
+        }
         Family::Nova => &nova::Nova,
         Family::TitanText => &titan::Titan,
-        Family::TitanEmbed => &embed::TitanEmbed,
+        Family::TitanEmbed => embed::TitanEmbed::of(base),
         Family::Llama => &llama::Llama,
         Family::Cohere if base.is_some_and(|id| id.starts_with("cohere.embed")) => {
-            &embed::CohereEmbed
+            embed::CohereEmbed::of(base)
         }
         Family::Unknown if has("anthropic_version") => &anthropic::Anthropic,
         Family::Unknown if has("inferenceConfig") => &nova::Nova,

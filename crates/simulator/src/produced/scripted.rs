@@ -27,6 +27,7 @@ pub(super) fn produced(
     answer.at_maximum = add(&mut parts, wanted.collect(), cap);
     let mut produced = Produced::of(answer, parts, script.stop);
     produced.stop_sequence.clone_from(&script.stop_sequence);
+    produced.odd_stream = script.odd_stream;
     produced
 }
 
