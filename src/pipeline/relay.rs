@@ -24,10 +24,12 @@ use super::headers::strip_for_client;
 use super::own_headers::add_own_headers;
 use super::responses::IdSealer;
 use super::rewritten_body::{Change, RewriteError};
-use super::usage_tap::UsageTap;
+use super::translated_answer::TranslatedAnswer;
+use super::usage_tap::{TapError, UsageTap};
 use crate::api::errors;
 use crate::bedrock::dialect::DialectError;
 use crate::bedrock::{Api, ErrorKind, Operation, ServiceTier, Usage, event_stream};
+use crate::bridge::AnswerError;
 use crate::catalogue::Mode;
 use crate::limits::OverBudget;
 use crate::quota::Overloaded;
@@ -96,6 +98,8 @@ pub(super) struct RelayPlan {
     pub(super) change: Option<Change>,
     /// Whether the chunk of a stream that has only the usage is left out.
     pub(super) hides_usage: bool,
+    /// What translates it, if it is translated.
+    pub(super) translated: Option<Box<TranslatedAnswer>>,
     /// What seals the ids of stored responses.
     pub(super) ids: Option<IdSealer>,
     /// The beta flags that were left out, with commas between them.
@@ -119,9 +123,12 @@ pub(super) fn success<B>(
     context.record_tokens(reservation.input(), 0);
     let upstream_idle_since =
         context.timing.started + context.timing.first_byte.unwrap_or_default();
-    let RelayPlan { api, streams, change, hides_usage, ids, dropped_betas } = plan;
+    let RelayPlan { api, streams, change, hides_usage, translated, ids, dropped_betas } = plan;
+    let is_translated = translated.is_some();
     context.answer.dropped_betas = dropped_betas;
-    let usage_tap = if streams && api != Api::Bedrock {
+    let usage_tap = if let Some(answer) = translated {
+        UsageTap::translated(answer)
+    } else if streams && api != Api::Bedrock {
         UsageTap::events(api, hides_usage, ids)
     } else if let Some(change) = change.or(ids.map(Change::SealIds)) {
         UsageTap::rewritten(api, change)
@@ -144,7 +151,7 @@ pub(super) fn success<B>(
         head.remove(CONTENT_LENGTH);
     }
     // A stream of events that lacks the one that ends it has failed, however its body ends.
-    let is_of_events = streams && api != Api::Bedrock;
+    let is_of_events = streams && (is_translated || api != Api::Bedrock);
     let check_completeness =
         is_of_events || is_close_delimited && (operation.is_stream() || is_json(&head));
     // For all other operations the maximum cost is reserved before the attempt.
@@ -307,7 +314,7 @@ impl<B: Body<Data = Bytes>> Relay<B> {
         let held = this.usage_tap.held_bytes();
         if let Err(overloaded) = hold(&mut this.context.guards, held) {
             return match this.usage_tap.holds_all() {
-                true => self.unusable(RewriteError::NoRoom(overloaded)),
+                true => self.unusable(RewriteError::NoRoom(overloaded).into()),
                 false => Ok(self.end_with_event(&passed, &EventError::NoRoom(overloaded))),
             };
         }
@@ -379,25 +386,42 @@ impl<B: Body<Data = Bytes>> Relay<B> {
         Bytes::from([passed, &event].concat())
     }
 
-    /// Ends a body that can't be changed.
-    fn unusable(mut self: Pin<&mut Self>, error: RewriteError) -> Result<Bytes, RelayError> {
-        self.as_mut().project().context.set_client_message(&error.to_string());
-        let (outcome, reason) = match error {
-            RewriteError::TooLong => (Outcome::StreamBroken, Some(TOO_LONG)),
-            RewriteError::NoRoom(_) => (Outcome::Overloaded, Some(NO_ROOM)),
-            RewriteError::Id | RewriteError::Count => (Outcome::StreamBroken, None),
+    /// Ends a body that can't be relayed any further.
+    fn unusable(mut self: Pin<&mut Self>, error: TapError) -> Result<Bytes, RelayError> {
+        let message = error.to_string();
+        self.as_mut().project().context.set_client_message(&message);
+        let unavailable = ErrorKind::ServiceUnavailable;
+        let (kind, outcome, reason) = match &error {
+            TapError::Rewrite(RewriteError::TooLong) => {
+                (unavailable, Outcome::StreamBroken, Some(TOO_LONG))
+            }
+            TapError::Rewrite(RewriteError::NoRoom(_)) => {
+                (unavailable, Outcome::Overloaded, Some(NO_ROOM))
+            }
+            TapError::Rewrite(RewriteError::Id | RewriteError::Count) => {
+                (unavailable, Outcome::StreamBroken, None)
+            }
+            TapError::Answer(error) => {
+                let outcome = match error {
+                    AnswerError::Exception { .. }
+                    | AnswerError::Malformed
+                    | AnswerError::NotJson => Outcome::StreamException,
+                    _ => Outcome::StreamBroken,
+                };
+                (error.kind(), outcome, None)
+            }
         };
         self.count_unheld(reason);
-        self.end(outcome);
-        Err(RelayError::Broken)
+        let frame = self.as_mut().error_frame(kind, &message);
+        self.end_with_frame(frame, RelayError::Broken, outcome)
     }
 
     /// Counts an answer that ends because the gateway can't hold what it must hold of it.
     fn count_unheld(&self, reason: Option<&'static str>) {
         let metrics = &self.context.gateway().metrics;
-        reason
-            .into_iter()
-            .for_each(|reason| metrics.unheld_answers.with_label_values(&[reason]).inc());
+        if let Some(reason) = reason {
+            metrics.unheld_answers.with_label_values(&[reason]).inc();
+        }
     }
 
     /// Ends a body that ended early: with an exception frame, where the client can take one. Else
@@ -439,11 +463,11 @@ impl<B: Body<Data = Bytes>> Relay<B> {
         let message = over.to_string();
         self.as_mut().project().context.set_client_message(&message);
         let frame = match self.api {
-            Api::Bedrock => {
+            Api::Bedrock if !self.usage_tap.is_translated() => {
                 let payload = serde_json::json!({ "message": message });
                 event_stream::exception("validationException", payload.to_string())
             }
-            _ => self.error_frame(ErrorKind::AccessDenied, &message),
+            _ => self.as_mut().error_frame(ErrorKind::AccessDenied, &message),
         };
         self.end_with_frame(frame, RelayError::OverBudget, Outcome::ClientDenied)
     }
@@ -492,10 +516,16 @@ impl<B: Body<Data = Bytes>> Relay<B> {
     }
 
     /// A frame or an event with an error, in the form of the stream.
-    fn error_frame(&self, kind: ErrorKind, message: &str) -> Bytes {
+    fn error_frame(mut self: Pin<&mut Self>, kind: ErrorKind, message: &str) -> Bytes {
+        let request_id = self.context.request_id;
+        if self.usage_tap.is_translated() {
+            let error = DialectError::new(kind, message);
+            let id = request_id.to_string();
+            return self.as_mut().project().usage_tap.fail(&error, &id).unwrap_or_default();
+        }
         if self.api != Api::Bedrock {
             let error = DialectError::new(kind, message);
-            return errors::stream_event(self.api, &error, &self.context.request_id.to_string());
+            return errors::stream_event(self.api, &error, &request_id.to_string());
         }
         let payload = serde_json::json!({
             "message": message,

@@ -21,6 +21,9 @@ pub struct Answer<'a> {
     pub reasoning_tokens: Option<u64>,
     /// The name of the service tier that served it, as the upstream wrote it.
     pub tier: Option<Cow<'a, str>>,
+    /// Members of Converse's answer that have no like in other APIs (`trace`, `metrics`), as they were written:
+    /// for clients of Converse alone.
+    pub of_converse: Vec<(&'static str, Json<'a>)>,
 }
 
 /// A part of an answer.
@@ -150,6 +153,8 @@ pub enum Event<'a> {
         reasoning_tokens: Option<u64>,
         /// The name of the service tier that served it, as the upstream wrote it.
         tier: Option<Cow<'a, str>>,
+        /// As [`Answer::of_converse`].
+        of_converse: Vec<(&'static str, Json<'a>)>,
     },
 }
 

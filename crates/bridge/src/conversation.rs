@@ -54,6 +54,8 @@ pub struct Conversation<'a> {
     /// Members for Claude alone, by their names in Anthropic's API (`context_management`): passed to Claude,
     /// refused for others.
     pub of_claude: Vec<(Cow<'a, str>, Json<'a>)>,
+    /// Members of a Converse request that have no like in other APIs (`performanceConfig`), as they were written.
+    pub of_converse: Vec<(&'static str, Json<'a>)>,
     /// Whether the answer is a stream.
     pub streams: bool,
 }

@@ -44,6 +44,10 @@ pub struct Model {
     pub takes_prefill: bool,
     /// How it thinks.
     pub thinking: ThinkingForm,
+    /// Whether it thinks unless it is told not to.
+    pub thinks_by_default: bool,
+    /// Whether it takes a budget of tokens for its thinking.
+    pub takes_thinking_budget: bool,
     /// The efforts that it takes, ascending; empty if it takes none.
     pub efforts: Vec<Effort>,
     /// Largest answer, in tokens; `None` if that is not known.
@@ -106,6 +110,8 @@ impl Model {
             takes_json_schema: has("converse_json_schema"),
             takes_prefill: has("assistant_prefill"),
             thinking,
+            thinks_by_default: has("thinking_by_default") || has("thinking_always_on"),
+            takes_thinking_budget: thinking == ThinkingForm::Budget || has("legacy_thinking"),
             efforts: facts.effort_levels.clone(),
             max_output_tokens: facts.max_output_tokens,
         }
