@@ -6,7 +6,7 @@ use http::header::{CONTENT_TYPE, HeaderValue};
 use http::{HeaderMap, StatusCode};
 use serde_json::Value;
 
-use crate::bedrock::dialect::{CONTEXT_LENGTH_EXCEEDED, DialectError};
+use crate::bedrock::dialect::{self, CONTEXT_LENGTH_EXCEEDED, DialectError};
 use crate::bedrock::error::{ERROR_TYPE, Reported, is_context_too_long};
 use crate::bedrock::{Api, Dialect, ErrorKind, sse};
 
@@ -51,7 +51,7 @@ pub fn of_upstream(
     if is_error && !lacks_code && is_in(dialect, body) {
         return (status, body.clone());
     }
-    let kind = reported.kind().unwrap_or_else(|| kind_of_status(status));
+    let kind = kind_of(status, reported);
     let mut written = DialectError::new(kind, reported.message.clone());
     written.param.clone_from(&reported.param);
     written.code = match is_too_long {
@@ -59,6 +59,18 @@ pub fn of_upstream(
         false => reported.code.clone(),
     };
     write(dialect, &written, request_id, headers)
+}
+
+/// The name that an upstream's error has for a client of `dialect`: the type there.
+pub fn name<'a>(dialect: Dialect, error: &UpstreamError<'a>) -> &'a str {
+    let UpstreamError { status, reported, body } = *error;
+    let named = reported.name.as_deref().filter(|name| dialect::kind_of(name).is_some());
+    let named = named.filter(|_| is_in(dialect, body));
+    named.unwrap_or_else(|| dialect::name(dialect, kind_of(status, reported)))
+}
+
+fn kind_of(status: StatusCode, reported: &Reported) -> ErrorKind {
+    reported.kind().unwrap_or_else(|| kind_of_status(status))
 }
 
 /// Whether a body is an error in this dialect.

@@ -91,6 +91,16 @@ impl AuthError {
         }
     }
 
+    /// Whether the same credentials would be refused again. New keys of an issuer arrive, a token becomes valid, and
+    /// a signature is made afresh for each attempt.
+    pub fn is_final(&self) -> bool {
+        match self {
+            AuthError::Token(error) => error.is_final(),
+            AuthError::Signature(SignatureError::Skewed(_) | SignatureError::Replayed) => false,
+            _ => true,
+        }
+    }
+
     /// The labels of a metric: the kind of credential, and the result.
     fn labels(&self) -> [&'static str; 2] {
         let bearer = Credential::BearerKey.name();

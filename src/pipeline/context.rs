@@ -278,6 +278,11 @@ impl RequestContext {
         self.answer.message = Some(plain_text(message, MAX_LOGGED_MESSAGE).into_boxed_str());
     }
 
+    /// Whether it is recorded what the request asks for: an operation, or none.
+    pub(super) fn has_call(&self) -> bool {
+        self.call.operation.is_some() || self.call.unparsed.is_some()
+    }
+
     /// Records method and path of a request that names no operation. A query may have a signature
     /// and is left out.
     pub(super) fn record_unparsed(&mut self, head: &request::Parts) {

@@ -38,16 +38,26 @@ static SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
 /// targets, and each retry would wait as long.
 const LONG_WAIT: Duration = Duration::from_secs(1);
 
+/// Asks the client not to retry what another attempt can't answer either. SDKs know that of most of these failures by
+/// the status alone; tools around them retry more.
+pub(super) fn forbid_retry(head: &mut HeaderMap) {
+    head.insert(SHOULD_RETRY.clone(), HeaderValue::from_static("false"));
+}
+
 /// Asks the client's SDK not to retry a failure that took long, if the SDK would retry it.
 pub(super) fn discourage_retry(head: &mut HeaderMap, status: StatusCode, waited: Duration) {
-    let would_retry = status.is_server_error()
+    if may_be_retried(status) && waited >= LONG_WAIT {
+        forbid_retry(head);
+    }
+}
+
+/// Whether a request that fails with this status may succeed when it is sent again. SDKs retry these by themselves.
+pub(super) fn may_be_retried(status: StatusCode) -> bool {
+    status.is_server_error()
         || matches!(
             status,
             StatusCode::REQUEST_TIMEOUT | StatusCode::CONFLICT | StatusCode::TOO_MANY_REQUESTS
-        );
-    if would_retry && waited >= LONG_WAIT {
-        head.insert(SHOULD_RETRY.clone(), HeaderValue::from_static("false"));
-    }
+        )
 }
 
 /// A request that the gateway itself ends.
@@ -248,6 +258,19 @@ impl GatewayError {
         }
     }
 
+    /// Whether the same request would be refused again, however often it is sent.
+    pub(super) fn is_final(&self) -> bool {
+        match self {
+            // The client's connection broke, or was slow.
+            GatewayError::BodyBroken | GatewayError::BodyTimeout { .. } => false,
+            GatewayError::Unauthenticated(why) => why.is_final(),
+            _ => matches!(
+                self.outcome(),
+                Outcome::BadRequest | Outcome::ClientDenied | Outcome::BodyTooLarge
+            ),
+        }
+    }
+
     /// The member of the request that the error is about.
     fn param(&self) -> Option<Cow<'static, str>> {
         let fixed = match self {
@@ -265,8 +288,8 @@ impl GatewayError {
         Some(fixed.into())
     }
 
-    /// The error's name in a dialect.
-    fn kind_in(&self, dialect: Dialect) -> ErrorKind {
+    /// The kind of the error in a dialect.
+    pub(super) fn kind_in(&self, dialect: Dialect) -> ErrorKind {
         match self {
             GatewayError::Unauthenticated(why) => why.kind_in(dialect),
             _ => self.kind(),

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::context::{Outcome, PANICKED, RequestContext};
-use super::error::{GatewayError, RequestError, discourage_retry};
+use super::error::{GatewayError, RequestError, discourage_retry, forbid_retry, may_be_retried};
 use super::headers::{strip_for_client, value};
 use super::own_headers::{AMZN_REQUEST_ID, REQUEST_ID, add_own_headers};
 use super::relay::{self, ResponseBody};
@@ -35,8 +35,10 @@ pub(super) fn failure(
     strip_for_client(&mut head);
     head.remove(CONTENT_LENGTH);
     let dialect = context.call.dialect;
-    let (status, body) = match dialect {
-        Dialect::Bedrock => (failure.status, failure.body.clone()),
+    let (status, body, name) = match dialect {
+        Dialect::Bedrock => {
+            (failure.status, failure.body.clone(), failure.reported.name.as_deref())
+        }
         _ => {
             let error = UpstreamError {
                 status: failure.error_status(),
@@ -44,10 +46,15 @@ pub(super) fn failure(
                 body: &failure.body,
             };
             let request_id = context.request_id.to_string();
-            errors::of_upstream(dialect, error, &request_id, &mut head)
+            let name = errors::name(dialect, &error);
+            let (status, body) = errors::of_upstream(dialect, error, &request_id, &mut head);
+            (status, body, Some(name))
         }
     };
-    context.record_response_head(status, failure.reported.name.as_deref());
+    if failure.class.is_client_error() && !may_be_retried(status) {
+        forbid_retry(&mut head);
+    }
+    context.record_response_head(status, name);
     if let Some(message) = failure.message() {
         context.set_client_message(message);
     }
@@ -76,8 +83,9 @@ pub(super) fn failure(
 pub(super) fn request_error(failed: RequestError) -> Response<ResponseBody> {
     let RequestError { error, mut context } = failed;
     let dialect = context.call.dialect;
-    let status = dialect::status(dialect, error.kind());
-    context.record_response_head(status, Some(error.kind().name()));
+    let kind = error.kind_in(dialect);
+    context
+        .record_response_head(dialect::status(dialect, kind), Some(dialect::name(dialect, kind)));
     context.set_client_message(&error.to_string());
     context.set_outcome(error.outcome());
     match &error {
@@ -90,7 +98,11 @@ pub(super) fn request_error(failed: RequestError) -> Response<ResponseBody> {
         _ => {}
     }
     let request_id = context.request_id.to_string();
-    let (head, body) = error.into_response(dialect, &request_id).into_parts();
+    let is_final = error.is_final();
+    let (mut head, body) = error.into_response(dialect, &request_id).into_parts();
+    if is_final {
+        forbid_retry(&mut head.headers);
+    }
     buffered_response(head.status, head.headers, body, DEFAULT_RETRY_AFTER, context)
 }
 

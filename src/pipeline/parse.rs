@@ -5,13 +5,14 @@ use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
 use http::{HeaderMap, Version, request};
 use http_body::Body;
 
+use super::context::RequestContext;
 use super::error::{GatewayError, RequestError};
 use super::stage::{AuthenticatedRequest, ObservedRequest, ParsedRequest};
 use super::step::Step;
 use crate::api::paths::ApiPaths;
 use crate::auth::origin;
 use crate::bedrock::Operation;
-use crate::bedrock::path::{self, Call};
+use crate::bedrock::path::{self, Call, PathError};
 
 #[derive(Clone, Debug)]
 pub(super) struct Parse;
@@ -54,11 +55,25 @@ fn call<B>(observed: &mut ObservedRequest<B>) -> Result<Call, GatewayError> {
     Ok(call)
 }
 
+/// Notes what a request asks for that was refused before this step, so that its record names it. Its model is not
+/// noted: nothing has shown that the client may name one.
+pub(super) fn note_refused(head: &request::Parts, context: &mut RequestContext) {
+    if context.has_call() {
+        return;
+    }
+    match named(head, &context.gateway().api_paths) {
+        Ok(call) => context.call.operation = Some(call.operation),
+        Err(_) => context.record_unparsed(head),
+    }
+}
+
+fn named(head: &request::Parts, api_paths: &ApiPaths) -> Result<Call, PathError> {
+    let call = api_paths.parse(head);
+    call.unwrap_or_else(|| path::parse(&head.method, head.uri.path()))
+}
+
 fn parse(head: &request::Parts, api_paths: &ApiPaths) -> Result<Call, GatewayError> {
-    let call = match api_paths.parse(head) {
-        Some(call) => call?,
-        None => path::parse(&head.method, head.uri.path())?,
-    };
+    let call = named(head, api_paths)?;
     let is_bidirectional = call.operation == Operation::InvokeModelWithBidirectionalStream;
     if is_bidirectional && head.version != Version::HTTP_2 {
         return Err(GatewayError::NeedsHttp2 { operation: call.operation.name() });

@@ -15,6 +15,7 @@ use super::drain::drain_in_background;
 use super::error::{GatewayError, RequestError};
 use super::headers::ForcedGuardrail;
 use super::inbound::InboundRequest;
+use super::parse;
 use super::streaming_body::StreamingBody;
 use crate::auth::PendingAuth;
 use crate::bedrock::body::Peek;
@@ -76,7 +77,8 @@ where
     B: Body<Data = Bytes> + Send + Unpin + 'static,
 {
     /// Ends the request with `error`, and drains its body while the error is sent.
-    pub(super) fn reject(self, error: GatewayError) -> RequestError {
+    pub(super) fn reject(mut self, error: GatewayError) -> RequestError {
+        parse::note_refused(&self.inbound.head, &mut self.context);
         drain_in_background(&self.inbound.head, self.inbound.body);
         RequestError { error, context: self.context }
     }

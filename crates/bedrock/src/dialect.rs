@@ -92,6 +92,15 @@ struct AnthropicError<'a> {
     message: &'a str,
 }
 
+/// The name of an error of this kind: Bedrock's own, or the type in another dialect.
+pub fn name(dialect: Dialect, kind: ErrorKind) -> &'static str {
+    match dialect {
+        Dialect::Bedrock => kind.name(),
+        Dialect::OpenAi => openai_type(kind),
+        Dialect::Anthropic => anthropic_type(kind),
+    }
+}
+
 /// The status of an error of this kind.
 pub fn status(dialect: Dialect, kind: ErrorKind) -> StatusCode {
     let code = match (dialect, kind) {

@@ -1,36 +1,20 @@
-//! Not built yet.
+//! OpenAI's Chat Completions: its requests are read into the hub's form, the hub's answers and events are
+//! written in its own.
+//!
+//! Beside OpenAI's own members it knows those that clients have agreed on for what OpenAI has no name for:
+//! `cache_control` at parts, messages and tools, `reasoning_content` and `thinking_blocks` of assistants,
+//! `top_k` and `thinking` of requests.
 
-use sluice_bedrock::dialect::DialectError;
+mod answer;
+mod message;
+mod parameters;
+mod parts;
+mod request;
+mod stream;
+#[cfg(test)]
+mod tests;
+mod tools;
 
-use crate::answer::{Answer, Event};
-use crate::conversation::Conversation;
-use crate::report::Report;
-use crate::translation::{AnswerContext, Echo, Stamp};
-
-pub(crate) fn read_request<'a>(
-    _: &'a [u8],
-    _: &mut Echo,
-    report: &mut Report<'_>,
-) -> Conversation<'a> {
-    report.refuse(None, false, "this translation is not built");
-    Conversation::default()
-}
-
-pub(crate) fn write_answer(_: &Answer<'_>, _: &AnswerContext, _: &Stamp) -> Vec<u8> {
-    Vec::new()
-}
-
-#[derive(Debug)]
-pub(crate) struct StreamWriter;
-
-impl StreamWriter {
-    pub(crate) fn new(_: &AnswerContext, _: Stamp) -> StreamWriter {
-        StreamWriter
-    }
-
-    pub(crate) fn write(&mut self, _: &Event<'_>, _: &mut Vec<u8>) {}
-
-    pub(crate) fn finish(&mut self, _: &mut Vec<u8>) {}
-
-    pub(crate) fn fail(&mut self, _: &DialectError, _: &str, _: &mut Vec<u8>) {}
-}
+pub(crate) use answer::write_answer;
+pub(crate) use request::read_request;
+pub(crate) use stream::StreamWriter;

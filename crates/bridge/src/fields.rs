@@ -113,6 +113,7 @@ pub(crate) fn is_object(value: &RawValue) -> bool {
 }
 
 /// Whether it is an array.
+#[allow(dead_code, reason = "the translations use what they need")]
 pub(crate) fn is_array(value: &RawValue) -> bool {
     value.get().starts_with('[')
 }

@@ -16,6 +16,7 @@ pub mod embeddings;
 mod fields;
 pub mod invoke;
 mod json;
+mod media;
 pub mod messages;
 mod model;
 mod report;

@@ -78,6 +78,11 @@ impl TokenError {
         }
     }
 
+    /// Whether the same token would be refused again, whatever keys the issuer has by then.
+    pub(super) fn is_final(self) -> bool {
+        !matches!(self, TokenError::NoKeys | TokenError::UnknownKey | TokenError::TooEarly)
+    }
+
     /// The error's label in metrics.
     pub(super) fn label(self) -> &'static str {
         match self {

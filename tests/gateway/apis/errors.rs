@@ -148,3 +148,82 @@ async fn a_refusal_of_the_gateways_credentials_does_not_show_them() {
         assert!(!got.text().contains("AKIASECRET"), "{}", got.text());
     }
 }
+
+const KEY: &str = "a-long-enough-key-of-the-team";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refusal_that_no_retry_helps_says_so() {
+    let upstream = Upstream::start(|_, _, _| json(200, "{}")).await;
+    let gateway = gateway(&upstream, |config| {
+        config
+            .set("fallback.unrouted", "reject")
+            .client("team", &digest(KEY))
+            .of_client("allowed_models", vec!["m"])
+            .of_client("max_body", "1KB")
+    })
+    .await;
+    let with_key = [("x-api-key", KEY)];
+    for api in APIS {
+        let forbidden = api.body(false).replace(r#""m""#, r#""first-of-others""#);
+        for (headers, body, status) in [
+            (&[("x-api-key", "wrong")], api.body(false), 401),
+            (&with_key, "{\"model\":".to_owned(), 400),
+            (&with_key, forbidden, 403),
+            (&with_key, "x".repeat(2_000), 413),
+        ] {
+            let refused = post(&gateway, api.path, headers, body).await;
+            assert_eq!(refused.status, status, "{}", refused.text());
+            assert_eq!(refused.header("x-should-retry"), Some("false"), "{status}");
+        }
+    }
+    let path = post(&gateway, "/v1/nonsense", &with_key, "{}").await;
+    assert_eq!((path.status, path.header("x-should-retry")), (404, Some("false")));
+    assert!(upstream.seen().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_mistake_that_the_upstream_finds_is_not_to_be_sent_again_and_a_throttle_is() {
+    for (status, kind, header) in
+        [(400, "invalid_request_error", Some("false")), (429, "rate_limit_error", None)]
+    {
+        let upstream = Upstream::start(move |_, _, _| {
+            let error = format!(r#"{{"type":"error","error":{{"type":"{kind}","message":"no"}}}}"#);
+            json(status, &error)
+        })
+        .await;
+        let gateway = gateway(&upstream, |config| config.set("queue.max_wait", "0s")).await;
+        let got = post(&gateway, APIS[2].path, &[], APIS[2].body(false)).await;
+        assert_eq!((got.status, got.header("x-should-retry")), (status, header));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_log_has_what_a_refused_client_got() {
+    let upstream = Upstream::start(|_, _, _| {
+        say(
+            400,
+            "content-type: application/json\r\nx-amzn-errortype: ValidationException\r\n",
+            r#"{"message":"no"}"#,
+        )
+    })
+    .await;
+    let gateway = gateway(&upstream, |config| config.client("team", &digest(KEY))).await;
+    for (index, api) in APIS.into_iter().enumerate() {
+        post(&gateway, api.path, &[("x-api-key", "wrong")], api.body(false)).await;
+        let line = gateway.access_log(2 * index + 1).await.pop().unwrap();
+        assert_eq!((&line["status"], &line["api"]), (&401.into(), &api.name.into()), "{line}");
+        assert_eq!(line["error"], "authentication_error");
+        assert_eq!(line["outcome"], "unauthenticated");
+        post(&gateway, api.path, &[("x-api-key", KEY)], api.body(false)).await;
+        let line = gateway.access_log(2 * index + 2).await.pop().unwrap();
+        assert_eq!(
+            (&line["status"], &line["error"]),
+            (&400.into(), &"invalid_request_error".into()),
+            "{line}"
+        );
+        assert!(line["attempts"][0]["error"].as_str().unwrap().starts_with("ValidationException"));
+    }
+    post(&gateway, "/favicon.ico", &[], "").await;
+    let line = gateway.access_log(7).await.pop().unwrap();
+    assert_eq!((&line["api"], &line["path"]), (&"-".into(), &"/favicon.ico".into()));
+}

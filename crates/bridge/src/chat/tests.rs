@@ -1,0 +1,2 @@
+#[test]
+fn chat_is_translated() {}
