@@ -131,7 +131,7 @@ impl StreamWriter {
                     self.close(out);
                 }
             }
-            Event::Stop { reason, stop_sequence } => {
+            Event::Stop { reason, stop_sequence, .. } => {
                 self.close(out);
                 let sequence = stop_sequence.as_deref().map(str::to_owned);
                 self.stop.get_or_insert((*reason, sequence));
