@@ -12,7 +12,12 @@ mod response;
 mod sealed;
 mod stream;
 mod tools;
+mod turns;
 
 pub(crate) use answer::write_answer;
 pub(crate) use request::read_request;
 pub(crate) use stream::StreamWriter;
+pub use turns::{Turns, TurnsError, with_previous};
+
+#[cfg(test)]
+mod tests;

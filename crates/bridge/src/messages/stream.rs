@@ -88,9 +88,10 @@ impl StreamWriter {
         }
     }
 
-    /// Writes what an event is for the client. After the end nothing is.
+    /// Writes what an event is for the client. After the reason of the end only the tokens are read.
     pub(crate) fn write(&mut self, event: &Event<'_>, out: &mut Vec<u8>) {
-        if self.has_ended {
+        let is_over = self.stop.is_some() && !matches!(event, Event::Usage { .. });
+        if self.has_ended || is_over {
             return;
         }
         self.start(out);
@@ -134,7 +135,7 @@ impl StreamWriter {
             Event::Stop { reason, stop_sequence } => {
                 self.close(out);
                 let sequence = stop_sequence.as_deref().map(str::to_owned);
-                self.stop.get_or_insert((*reason, sequence));
+                self.stop = Some((*reason, sequence));
                 if self.usage.is_some() {
                     self.end(out);
                 }
@@ -354,3 +355,6 @@ fn exception(error: &DialectError) -> bytes::Bytes {
     drop(object);
     event_stream::exception(name, payload)
 }
+
+#[cfg(test)]
+mod tests;

@@ -29,7 +29,7 @@ pub(crate) struct StreamWriter {
     /// The JSON of the items that are done, at their places; empty for others.
     done: Vec<Vec<u8>>,
     held: usize,
-    stop: StopReason,
+    stop: Option<StopReason>,
     served: Option<Served>,
     has_failed: bool,
 }
@@ -44,7 +44,7 @@ impl StreamWriter {
             open: Vec::new(),
             done: Vec::new(),
             held: 0,
-            stop: StopReason::default(),
+            stop: None,
             served: None,
             has_failed: false,
         }
@@ -56,14 +56,13 @@ impl StreamWriter {
         }
         self.begin(out);
         match event {
+            // Nothing but the tokens comes after the end.
+            event if self.stop.is_some() && !matches!(event, Event::Usage { .. }) => {}
             Event::Start | Event::Citation { .. } => {}
             Event::Text { text, .. } if text.is_empty() => {}
             Event::Text { block, text } => {
                 // Texts that follow one another are parts of one message.
-                let is_last = |item: &OpenItem| item.is_message();
-                let last = self.open.last_mut().filter(|item| is_last(item));
-                let is_there = last.is_some_and(|it| it.index as usize + 1 == self.done.len());
-                if !is_there {
+                if !self.open.last().is_some_and(OpenItem::is_message) {
                     self.open(out, |frame, index| OpenItem::new_message(frame, index, *block));
                 }
                 self.grow(out, |item, sequence, out| item.text(*block, text, sequence, out));
@@ -96,7 +95,7 @@ impl StreamWriter {
                 }
             }
             Event::Stop { reason, .. } => {
-                self.stop = *reason;
+                self.stop = Some(*reason);
                 let status = status_of(*reason);
                 let last = self.done.len();
                 for item in std::mem::take(&mut self.open) {
@@ -124,14 +123,15 @@ impl StreamWriter {
             return;
         }
         self.begin(out);
-        let status = status_of(self.stop);
+        let stop = self.stop.unwrap_or_default();
+        let status = status_of(stop);
         let name = match status {
             Status::Incomplete => "response.incomplete",
             _ => "response.completed",
         };
         let state = State {
             status,
-            incomplete: incomplete_reason(self.stop),
+            incomplete: incomplete_reason(stop),
             error: None,
             output: &self.output(),
             served: self.served.as_ref(),
