@@ -5,16 +5,31 @@ use serde_json::{Value, json};
 use sluice_bedrock::dialect::DialectError;
 use sluice_bedrock::{ErrorKind, Usage};
 
-use super::super::{StreamWriter, write_answer};
+use super::super::{StreamWriter, read_request, write_answer};
 use super::{context, events, stamp};
 use crate::answer::{Answer, Content, Event, StopReason};
 use crate::conversation::Json;
+use crate::report::{DropPolicy, Report};
 use crate::translation::EchoTool;
 
 fn write(writer: &mut StreamWriter, events: &[Event<'_>]) -> Vec<u8> {
     let mut out = Vec::new();
     events.iter().for_each(|event| writer.write(event, &mut out));
     out
+}
+
+#[test]
+fn an_event_is_one_line_even_if_the_request_was_several() {
+    let body = "{\"input\":\"x\",\"reasoning\":{\r\"effort\": \r\n\"low\"},\"metadata\":{\n  \"a\": \"b\"}}";
+    let policy = DropPolicy::default();
+    let mut context = context(Vec::new());
+    read_request(body.as_bytes(), &mut context.echo, &mut Report::new(&policy));
+    let mut writer = StreamWriter::new(&context, stamp());
+    let out = write(&mut writer, &[Event::Start]);
+    let created = &events(&out)[0]["response"];
+    assert_eq!(created["reasoning"], json!({"effort": "low"}));
+    assert_eq!(created["metadata"], json!({"a": "b"}));
+    assert!(!out.contains(&b'\r'));
 }
 
 #[test]
