@@ -18,7 +18,7 @@ fn input(block: u32, json: &'static str) -> Event<'static> {
 }
 
 fn stop(reason: StopReason) -> Event<'static> {
-    Event::Stop { reason, stop_sequence: None }
+    Event::Stop { reason, stop_sequence: None, fields: None }
 }
 
 fn usage() -> Event<'static> {
