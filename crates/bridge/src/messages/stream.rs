@@ -132,7 +132,7 @@ impl StreamWriter {
                     self.close(out);
                 }
             }
-            Event::Stop { reason, stop_sequence } => {
+            Event::Stop { reason, stop_sequence, .. } => {
                 self.close(out);
                 let sequence = stop_sequence.as_deref().map(str::to_owned);
                 self.stop = Some((*reason, sequence));
