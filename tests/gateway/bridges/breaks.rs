@@ -54,7 +54,7 @@ async fn a_failure_before_the_client_got_a_byte_falls_back() {
     let begun = frames(&["hel", "lo"])[..1].concat();
     for failed in [
         stream(&[exception("throttlingException")]),
-        stream(&[begun.clone().into(), exception("modelStreamErrorException")]),
+        stream(&[begun.clone().into(), exception("serviceUnavailableException")]),
         stream(&[b"this is no frame at all".as_slice().into()]),
     ] {
         let upstream = Bedrock::start(move |number, _| match number {
