@@ -164,8 +164,9 @@ impl Translations {
 
     /// Whether a target gets the request by InvokeModel. A guardrail goes into the body of Converse.
     fn goes_by_invoke(&self, target: &Target) -> bool {
-        let is_free = self.headers.guardrail.is_none() && self.headers.performance.is_none();
-        self.source == Source::Messages && is_free && target.capabilities().is_invoked_claude()
+        self.source == Source::Messages
+            && self.headers.guardrail.is_none()
+            && target.capabilities().is_invoked_claude()
     }
 
     /// The translation with this number.
