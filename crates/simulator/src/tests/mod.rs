@@ -3,6 +3,7 @@
 
 mod answers;
 mod apis;
+mod embeddings;
 mod faults;
 mod parts;
 
