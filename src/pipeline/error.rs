@@ -23,6 +23,7 @@ use crate::bedrock::json::JsonError;
 use crate::bedrock::model_id::ModelIdError;
 use crate::bedrock::path::{ASK_CONTROL_PLANE, PathError};
 use crate::bedrock::{Dialect, ErrorKind, WireError};
+use crate::bridge::Refusal;
 use crate::catalogue::{Surface, Surfaces};
 use crate::limits::{LimitExceeded, OverBudget, PolicyDenial};
 use crate::quota::{Overloaded, QueueFull};
@@ -110,6 +111,8 @@ pub(super) enum GatewayError {
     Model(#[from] ModelIdError),
     #[error("{}", surface_message(model, *wanted, *surfaces))]
     NoSurface { model: String, wanted: Surface, surfaces: Surfaces },
+    #[error("{}", .0.message)]
+    Untranslatable(Refusal),
     #[error("{operation} takes no guardrail, so the header {header} can't be applied")]
     GuardrailHeader { operation: &'static str, header: &'static str },
     #[error(transparent)]
@@ -184,6 +187,7 @@ impl GatewayError {
             | GatewayError::NoModel
             | GatewayError::Model(_)
             | GatewayError::NoSurface { .. }
+            | GatewayError::Untranslatable(_)
             | GatewayError::GuardrailHeader { .. }
             | GatewayError::Page(_)
             | GatewayError::Conversation
@@ -223,6 +227,7 @@ impl GatewayError {
             | GatewayError::NoModel
             | GatewayError::Model(_)
             | GatewayError::NoSurface { .. }
+            | GatewayError::Untranslatable(_)
             | GatewayError::GuardrailHeader { .. }
             | GatewayError::Page(_)
             | GatewayError::Conversation
@@ -280,6 +285,9 @@ impl GatewayError {
             | GatewayError::Unrouted { .. } => "model",
             GatewayError::Conversation => "conversation",
             GatewayError::StoredResponse { .. } => "previous_response_id",
+            GatewayError::Untranslatable(refusal) => {
+                return refusal.param.clone().map(Cow::Owned);
+            }
             GatewayError::ItemReference { position } => {
                 return Some(format!("input[{position}]").into());
             }

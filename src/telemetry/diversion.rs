@@ -35,6 +35,8 @@ pub enum PassedOverReason {
     Feature(Features),
     /// The body has the schema of another model family.
     Schema,
+    /// The request can't be translated for its model.
+    Translation,
     /// It does not serve the API, or its endpoint takes no guardrail and the request has one.
     Surface,
     /// The policy of the client does not allow it.
@@ -73,6 +75,7 @@ impl PassedOverReason {
                 all.find(|(feature, _)| missing.contains(*feature)).map_or("feature", |it| it.1)
             }
             PassedOverReason::Schema => "schema",
+            PassedOverReason::Translation => "translation",
             PassedOverReason::Surface => "surface",
             PassedOverReason::Policy => "policy",
             PassedOverReason::Unpriced => "unpriced",
@@ -183,6 +186,7 @@ mod tests {
             Reason::Denied,
             Reason::Oversized,
             Reason::Schema,
+            Reason::Translation,
             Reason::Surface,
             Reason::Policy,
             Reason::Unpriced,

@@ -42,6 +42,9 @@ impl Features {
     /// Features that have no name in [`Features::NAMES`].
     pub const UNNAMED: Features = Features(128 | 256);
 
+    /// Features that a request can be adapted to the lack of: thinking, effort, caching, and the form of the answer.
+    pub const ADAPTED: Features = Features(32 | 64 | 128 | 256);
+
     /// The feature with this name: one of [`Features::NAMES`], `structured_output` or `effort`.
     pub fn by_name(name: &str) -> Option<Features> {
         const UNNAMED: [(&str, Features); 2] =

@@ -11,6 +11,8 @@ mod read;
 mod request;
 pub(crate) mod settings;
 mod stream;
+#[cfg(test)]
+mod tests;
 pub(crate) mod tools;
 
 pub(crate) use answer::write_answer;

@@ -6,6 +6,8 @@
 
 mod request;
 mod stream;
+#[cfg(test)]
+mod tests;
 mod tools;
 
 pub use request::{Request, request};

@@ -160,3 +160,6 @@ pub(super) fn write_start(model: &str, id: &str, message: &mut Object<'_>) {
     write_counts(&Usage::default(), &mut usage);
     write_cache_creation(&Usage::default(), &mut usage);
 }
+
+#[cfg(test)]
+mod tests;

@@ -299,3 +299,6 @@ pub(super) fn required<T>(
     }
     value
 }
+
+#[cfg(test)]
+mod tests;

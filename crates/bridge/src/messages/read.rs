@@ -18,24 +18,25 @@ pub(super) type Read<T = ()> = Result<T, JsonError>;
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Place<'k> {
     pub(super) at: At,
-    pub(super) outer: &'k str,
-    pub(super) key: &'k str,
+    /// The last keys of the path, the outermost first.
+    path: [&'k str; 3],
 }
 
 impl<'k> Place<'k> {
     /// A member at the top.
     pub(super) fn top(key: &'k str) -> Place<'k> {
-        Place { key, ..Place::default() }
+        Place::of(At::default(), key)
     }
 
     /// A member of what stands here.
     pub(super) fn of(at: At, key: &'k str) -> Place<'k> {
-        Place { at, key, ..Place::default() }
+        Place { at, path: ["", "", key] }
     }
 
-    /// A member of the value in this place, one level deep.
+    /// A member of the value in this place.
     pub(super) fn member(self, key: &'k str) -> Place<'k> {
-        Place { at: self.at, outer: self.key, key }
+        let [_, outer, inner] = self.path;
+        Place { at: self.at, path: [outer, inner, key] }
     }
 
     /// The place as errors name it.
@@ -44,7 +45,7 @@ impl<'k> Place<'k> {
             "" => String::new(),
             _ => self.at.param(),
         };
-        for part in [self.outer, self.key].into_iter().filter(|part| !part.is_empty()) {
+        for part in self.path.into_iter().filter(|part| !part.is_empty()) {
             let dot = if param.is_empty() { "" } else { "." };
             let _ = write!(param, "{dot}{part}");
         }

@@ -1,6 +1,7 @@
 //! Streams, written as Anthropic's events: as server-sent events, or as the chunks of InvokeModel's event stream.
 //!
-//! Blocks get numbers of their own, since one block of the upstream may hold texts and thinking. The reason of the
+//! Blocks get numbers of their own, since one block of the upstream may hold texts and thinking. One follows the
+//! other, unless the upstream mixes the inputs of several tools. The reason of the
 //! end is held back until the tokens are known, which come after it. A stream that breaks gets an error and no
 //! ordinary end.
 
@@ -42,7 +43,8 @@ pub(crate) struct StreamWriter {
     has_ended: bool,
     /// The number of the next block.
     next: u32,
-    open: Option<Open>,
+    /// The blocks that are open: tools, whose input may still come, and behind them at most one other.
+    open: Vec<Open>,
     /// The signature of the open block: SDKs take one, whole.
     signature: String,
     stop: Option<(StopReason, Option<String>)>,
@@ -80,7 +82,7 @@ impl StreamWriter {
             has_started: false,
             has_ended: false,
             next: 0,
-            open: None,
+            open: Vec::new(),
             signature: String::new(),
             stop: None,
             usage: None,
@@ -88,9 +90,10 @@ impl StreamWriter {
         }
     }
 
-    /// Writes what an event is for the client. After the end nothing is.
+    /// Writes what an event is for the client. After the reason of the end only the tokens are read.
     pub(crate) fn write(&mut self, event: &Event<'_>, out: &mut Vec<u8>) {
-        if self.has_ended {
+        let is_over = self.stop.is_some() && !matches!(event, Event::Usage { .. });
+        if self.has_ended || is_over {
             return;
         }
         self.start(out);
@@ -119,22 +122,19 @@ impl StreamWriter {
             Event::Citation { block, citation } => self.citation(*block, citation, out),
             Event::ToolStart { block, id, name } => self.tool(*block, id, name, out),
             Event::ToolInput { block, json } => {
-                let open = self.open.filter(|open| open.kind == Kind::Tool && open.block == *block);
-                if let Some(open) = open
-                    && !json.is_empty()
-                {
-                    self.delta(open.index, "input_json_delta", "partial_json", json, out);
+                let is_this = |open: &&Open| open.kind == Kind::Tool && open.block == *block;
+                let index = self.open.iter().find(is_this).map(|open| open.index);
+                if let Some(index) = index.filter(|_| !json.is_empty()) {
+                    self.delta(index, "input_json_delta", "partial_json", json, out);
                 }
             }
             Event::BlockStop { block } => {
-                if self.open.is_some_and(|open| open.block == *block) {
-                    self.close(out);
-                }
+                self.close(out, |open| open.block == *block);
             }
-            Event::Stop { reason, stop_sequence } => {
-                self.close(out);
+            Event::Stop { reason, stop_sequence, .. } => {
+                self.close(out, |_| true);
                 let sequence = stop_sequence.as_deref().map(str::to_owned);
-                self.stop.get_or_insert((*reason, sequence));
+                self.stop = Some((*reason, sequence));
                 if self.usage.is_some() {
                     self.end(out);
                 }
@@ -152,7 +152,7 @@ impl StreamWriter {
     pub(crate) fn finish(&mut self, out: &mut Vec<u8>) {
         if !self.has_ended {
             self.start(out);
-            self.close(out);
+            self.close(out, |_| true);
             self.end(out);
         }
     }
@@ -188,7 +188,7 @@ impl StreamWriter {
 
     /// The number of the open block, which is another if the open one is not this.
     fn open(&mut self, kind: Kind, block: u32, out: &mut Vec<u8>) -> u32 {
-        match self.open {
+        match self.open.last() {
             Some(open) if open.kind == kind && open.block == block => open.index,
             _ => self.begin(kind, block, out, |content| match kind {
                 Kind::Thinking => {
@@ -211,10 +211,11 @@ impl StreamWriter {
         out: &mut Vec<u8>,
         write: impl FnOnce(&mut Object<'_>),
     ) -> u32 {
-        self.close(out);
+        // A text goes on in a new block if it must; the input of a tool can't.
+        self.close(out, |open| open.kind != Kind::Tool || open.block == block);
         let index = self.next;
         self.next = self.next.saturating_add(1);
-        self.open = Some(Open { kind, block, index });
+        self.open.push(Open { kind, block, index });
         self.event("content_block_start", out, |event| {
             event.number("index", u64::from(index));
             write(&mut event.object("content_block"));
@@ -222,13 +223,20 @@ impl StreamWriter {
         index
     }
 
-    fn close(&mut self, out: &mut Vec<u8>) {
-        if let Some(Open { index, .. }) = self.open.take() {
-            if !self.signature.is_empty() {
-                self.sign(index, out);
+    /// Closes the open blocks of this kind.
+    fn close(&mut self, out: &mut Vec<u8>, is_closed: impl Fn(&Open) -> bool) {
+        let mut at = 0;
+        while let Some(open) = self.open.get(at).copied() {
+            if !is_closed(&open) {
+                at += 1;
+                continue;
+            }
+            self.open.remove(at);
+            if open.kind == Kind::Thinking && !self.signature.is_empty() {
+                self.sign(open.index, out);
             }
             self.event("content_block_stop", out, |event| {
-                event.number("index", u64::from(index));
+                event.number("index", u64::from(open.index));
             });
         }
     }
@@ -240,7 +248,7 @@ impl StreamWriter {
 
     fn redacted(&mut self, data: &str, out: &mut Vec<u8>) {
         self.begin(Kind::Thinking, u32::MAX, out, |content| write_redacted(data, content));
-        self.close(out);
+        self.close(out, |open| open.block == u32::MAX);
     }
 
     fn tool(&mut self, block: u32, id: &str, name: &str, out: &mut Vec<u8>) {
@@ -354,3 +362,6 @@ fn exception(error: &DialectError) -> bytes::Bytes {
     drop(object);
     event_stream::exception(name, payload)
 }
+
+#[cfg(test)]
+mod tests;

@@ -212,3 +212,6 @@ pub(super) fn tool_choice<'a>(
     };
     Ok((choice, is_serial.map(|is_serial| !is_serial)))
 }
+
+#[cfg(test)]
+mod tests;

@@ -13,6 +13,7 @@ const REASONS = {
   oversized: "The request is larger than its whole quota of a minute",
   schema: "The body has the schema of another model family",
   policy: "The client may not use its model",
+  translation: "The request can't be translated for its model",
   unpriced: "The client has a budget, and its model has no price",
   throttled: "Bedrock throttled the attempt",
   exhausted: "A quota per day is used up",
