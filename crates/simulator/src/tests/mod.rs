@@ -6,6 +6,7 @@ mod apis;
 mod embeddings;
 mod faults;
 mod parts;
+mod translated;
 
 use std::time::Duration;
 

@@ -1,0 +1,71 @@
+//! What the gateway's translator writes for Converse, in all cases that its tests keep, is what the
+//! simulator takes.
+
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+use sluice_bedrock::ModelId;
+use sluice_bridge::{DropPolicy, Model, Source, translate};
+use sluice_catalogue::Catalogue;
+
+use crate::validation::Model as Checked;
+use crate::validation::converse::{Kind, check};
+
+#[test]
+fn every_translated_request_is_taken() {
+    let mut files = Vec::new();
+    collect(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../bridge/golden"), &mut files);
+    files.sort();
+    let mut refused = String::new();
+    for file in files {
+        let case: Value = serde_json::from_str(&std::fs::read_to_string(&file).unwrap()).unwrap();
+        if let Err((body, why)) = takes(&case) {
+            let name = file.file_name().unwrap_or_default().display();
+            let _ = writeln!(refused, "--- {name}: {why}\n{body}\n");
+        }
+    }
+    assert!(refused.is_empty(), "{refused}");
+}
+
+fn collect(folder: &Path, files: &mut Vec<PathBuf>) {
+    for entry in std::fs::read_dir(folder).into_iter().flatten() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            collect(&path, files);
+        } else if path.extension().is_some_and(|it| it == "json") {
+            files.push(path);
+        }
+    }
+}
+
+/// Whether the simulator takes what a case is translated to, if it is not refused before.
+fn takes(case: &Value) -> Result<(), (Value, String)> {
+    let source = match case["source"].as_str().unwrap_or_default() {
+        "chat_completions" => Source::ChatCompletions,
+        "responses" => Source::Responses,
+        "messages" => Source::Messages,
+        "invoke_claude" => Source::InvokeClaude,
+        _ => Source::Converse,
+    };
+    let id = ModelId::new(case["model"].as_str().unwrap_or_default()).unwrap();
+    let facts = Catalogue::shipped().facts(&id, "us-east-1").unwrap_or_default();
+    let model = Model::of(id.as_str(), &facts);
+    let policy = match &case["drop"] {
+        Value::Bool(drops) => DropPolicy { drops: *drops, ..DropPolicy::default() },
+        Value::Array(names) => {
+            let names = names.iter().filter_map(Value::as_str);
+            let fields = names.map(|name| (name.to_owned(), true)).collect();
+            DropPolicy { drops: false, fields }
+        }
+        _ => DropPolicy::default(),
+    };
+    let request = case["request"].to_string();
+    let Ok(written) = translate(source, request.as_bytes(), &model, &policy) else { return Ok(()) };
+    let body: Value = serde_json::from_slice(&written.body).unwrap_or_default();
+    match check(&body, &Checked::with_id(&id), Kind::ConverseStream) {
+        // The cases have thoughts that nobody signed.
+        Err(why) if !why.to_string().contains("Invalid `") => Err((body, why.to_string())),
+        _ => Ok(()),
+    }
+}
