@@ -140,9 +140,11 @@ fn events() -> impl Strategy<Value = Vec<Event<'static>>> {
             4 => Event::Signature { block, signature: piece },
             5 => Event::RedactedReasoning { block, data: piece },
             6 => Event::BlockStop { block },
-            7 if block == 0 => {
-                Event::Stop { reason: StopReason::EndTurn, stop_sequence: Some(piece) }
-            }
+            7 if block == 0 => Event::Stop {
+                reason: StopReason::EndTurn,
+                stop_sequence: Some(piece),
+                fields: None,
+            },
             8 if block == 0 => Event::Usage {
                 usage: Usage { input: u64::MAX, output: u64::MAX, ..Usage::default() },
                 reasoning_tokens: Some(1),
