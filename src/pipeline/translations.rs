@@ -104,13 +104,15 @@ impl Translations {
         }
     }
 
-    /// Makes the translation for a target's model, unless it is made, and gives its number.
+    /// Makes the translation for a target's model, unless it is made, and gives its number. A model that is not
+    /// the first choice answers in place of the one that was asked for.
     ///
     /// # Errors
     /// If the model can't carry the request, or no model can.
     pub(super) fn make(
         &mut self,
         target: &Target,
+        is_first_choice: bool,
         body: &[u8],
         policy: &DropPolicy,
     ) -> Result<u8, Refusal> {
@@ -118,7 +120,10 @@ impl Translations {
         let number = match self.made.iter().position(|made| made.model == *model) {
             Some(number) => number,
             None => {
-                let result = self.translate(&model, body, policy);
+                let result = match is_first_choice {
+                    true => self.translate(&model, body, policy),
+                    false => self.translate(&model, body, &policy.for_another_model()),
+                };
                 self.made.push(Made { model: model.into_owned(), result });
                 self.made.len() - 1
             }

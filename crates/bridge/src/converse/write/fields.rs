@@ -24,7 +24,12 @@ pub(super) fn write(
             target.dropped(Field::Betas);
         }
         for (name, _) in &conversation.of_claude {
-            target.report.unsupported(name, true, "is taken by Claude alone");
+            let why = "is taken by Claude alone";
+            match &**name {
+                // It only says what Claude may forget of a long conversation.
+                "context_management" => target.report.advice(name, why),
+                name => target.report.unsupported(name, true, why),
+            }
         }
     }
     let has_claudes = is_claude
