@@ -372,7 +372,7 @@ fn calls_that_are_streamed_side_by_side_stay_apart() {
             Event::BlockStop { block: 1 },
             Event::BlockStop { block: 2 },
             start(3, "c"),
-            Event::Stop { reason: StopReason::ToolUse, stop_sequence: None },
+            Event::Stop { reason: StopReason::ToolUse, stop_sequence: None, fields: None },
         ],
     );
     writer.finish(&mut out);
@@ -397,7 +397,7 @@ fn an_answer_that_was_cut_short_says_where() {
             Event::ToolStart { block: 1, id: "a".into(), name: "f".into() },
             Event::ToolInput { block: 1, json: "{\"half".into() },
             Event::BlockStop { block: 1 },
-            Event::Stop { reason: StopReason::MaxTokens, stop_sequence: None },
+            Event::Stop { reason: StopReason::MaxTokens, stop_sequence: None, fields: None },
             Event::Text { block: 2, text: "late".into() },
         ],
     );
@@ -484,7 +484,7 @@ proptest! {
             events.iter().for_each(|event| writer.write(event, &mut out));
             writer.write(&Event::BlockStop { block }, &mut out);
         }
-        writer.write(&Event::Stop { reason: stop, stop_sequence: None }, &mut out);
+        writer.write(&Event::Stop { reason: stop, stop_sequence: None, fields: None }, &mut out);
         let usage = Event::Usage { usage, reasoning_tokens: None, tier: None, of_converse: Vec::new() };
         writer.write(&usage, &mut out);
         writer.finish(&mut out);
@@ -530,7 +530,7 @@ proptest! {
                 5 => Event::ToolStart { block, id: "c".into(), name: "custom".into() },
                 6 => Event::ToolInput { block, json: "{\"input\":\"x".into() },
                 7 => Event::BlockStop { block },
-                _ => Event::Stop { reason: StopReason::ToolUse, stop_sequence: None },
+                _ => Event::Stop { reason: StopReason::ToolUse, stop_sequence: None, fields: None },
             };
             writer.write(&event, &mut out);
         }
