@@ -3,14 +3,14 @@
 mod answer;
 mod json_answer;
 mod params;
-mod rest;
+mod read;
 mod stop;
 mod stream_reader;
 mod stream_writer;
 mod write;
 
 pub(crate) use self::answer::{read_answer, write_answer};
-pub(crate) use self::rest::read_request;
+pub(crate) use self::read::read_request;
 pub(crate) use self::stream_reader::StreamReader;
 pub(crate) use self::stream_writer::StreamWriter;
 pub(crate) use self::write::write_request;

@@ -131,6 +131,7 @@ fn thinking_streams_as_text_and_as_blocks_that_clients_can_add_up() {
         stop(StopReason::EndTurn),
     ];
     let block = |index: u32, kind: &str, name: &str, value: &str| json!([{"index": index, "type": kind, name: value}]);
+    let signed = |index: u32, signature: &str| json!([{"index": index, "type": "thinking", "thinking": "", "signature": signature}]);
     let piece = |index, text| {
         let blocks = block(index, "thinking", "thinking", text);
         json!({"reasoning_content": text, "thinking_blocks": blocks})
@@ -138,8 +139,8 @@ fn thinking_streams_as_text_and_as_blocks_that_clients_can_add_up() {
     let wanted = [
         piece(0, "a"),
         piece(0, "b"),
-        json!({"thinking_blocks": block(0, "thinking", "signature", "s1")}),
-        json!({"thinking_blocks": block(1, "thinking", "signature", "s2")}),
+        json!({"thinking_blocks": signed(0, "s1")}),
+        json!({"thinking_blocks": signed(1, "s2")}),
         json!({"thinking_blocks": block(2, "redacted_thinking", "data", "UkVE")}),
         piece(3, "c"),
         json!({"content": "x"}),

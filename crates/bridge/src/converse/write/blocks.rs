@@ -220,7 +220,9 @@ fn media_or_other(
 }
 
 fn check_format(at: At, media: &Media<'_>, formats: &[&str], target: &mut Target<'_, '_>) {
-    if !formats.contains(&media.format.as_ref()) {
+    // Of what was not fetched the format is not known, and it is refused for that.
+    let is_remote = matches!(media.source, MediaSource::Url(_));
+    if !is_remote && !formats.contains(&media.format.as_ref()) {
         let what = format!("the format `{}` is not one of {}", media.format, formats.join(", "));
         target.invalid(at, &what);
     }

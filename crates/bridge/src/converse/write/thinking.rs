@@ -72,7 +72,7 @@ impl ThinkingPlan {
                 wish = Wish::Off;
             }
         }
-        let plan = match target.model.thinking {
+        let mut plan = match target.model.thinking {
             ThinkingForm::None => without_thinking(wish, effort, target),
             ThinkingForm::Budget => budget(wish, effort, conversation, target),
             ThinkingForm::Adaptive | ThinkingForm::Always => adaptive(wish, effort, target),
@@ -84,7 +84,17 @@ impl ThinkingPlan {
             ThinkingDisplay::Omitted => "omitted",
         });
         if display.is_some() && !matches!(plan.form, Form::Adaptive | Form::Budget(_)) {
-            target.report.dropped(format!("{}.display", Field::Thinking.name(target.source)));
+            let is_adaptive =
+                matches!(target.model.thinking, ThinkingForm::Adaptive | ThinkingForm::Always);
+            if wish == Wish::Unsaid && is_adaptive && target.model.thinks_by_default {
+                // It thinks in any case, and shows it only if it is told to think.
+                plan.form = Form::Adaptive;
+            } else if target.source != Source::Responses {
+                target.report.dropped(format!("{}.display", Field::Thinking.name(target.source)));
+            } else if matches!(plan.form, Form::Nova(_)) {
+                // Of models that do not think there is nothing to show; Nova hides what it thinks.
+                target.report.dropped("reasoning.summary");
+            }
         }
         let thinks = matches!(wish, Wish::Adaptive | Wish::Budget(_));
         ThinkingPlan { display, thinks, ..plan }
