@@ -4,6 +4,7 @@ use sluice_bedrock::Family;
 
 use crate::conversation::Conversation;
 use crate::json::Object;
+use crate::messages::tools::kinds;
 
 use super::super::params::Field;
 use super::target::Target;
@@ -23,9 +24,14 @@ pub(super) fn write(
         if !conversation.betas.is_empty() {
             target.dropped(Field::Betas);
         }
-        for (name, _) in &conversation.of_claude {
+        for (name, value) in &conversation.of_claude {
             let why = "is taken by Claude alone";
             match &**name {
+                "tools" => {
+                    let kinds = kinds(value).join("`, `");
+                    let message = format!("`tools` has what Claude alone takes: `{kinds}`");
+                    target.report.refuse(Some("tools".to_owned()), true, message);
+                }
                 // It only says what Claude may forget of a long conversation.
                 "context_management" => target.report.advice(name, why),
                 name => target.report.unsupported(name, true, why),
