@@ -1,9 +1,12 @@
 //! `additionalModelRequestFields`: what only one family of models knows, in its own words.
 
+use std::borrow::Cow;
+
 use sluice_bedrock::Family;
 
 use crate::conversation::Conversation;
 use crate::json::Object;
+use crate::source::Source;
 
 use super::super::params::Field;
 use super::target::Target;
@@ -24,7 +27,11 @@ pub(super) fn write(
             target.dropped(Field::Betas);
         }
         for (name, _) in &conversation.of_claude {
-            target.report.unsupported(name, true, "is taken by Claude alone");
+            let name = match target.source {
+                Source::Converse => Cow::Owned(format!("additionalModelRequestFields.{name}")),
+                _ => Cow::Borrowed(name.as_ref()),
+            };
+            target.report.unsupported(&name, true, "is taken by Claude alone");
         }
     }
     let has_claudes = is_claude
