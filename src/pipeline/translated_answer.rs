@@ -19,7 +19,7 @@ use crate::bedrock::event_stream::{self, Frame, frame_len};
 use crate::bedrock::{Api, ErrorKind, Usage, sse};
 use crate::bridge::invoke::to_claude::{self, ToSse};
 use crate::bridge::{AnswerError, Source, Stamp, StreamTranslator};
-use crate::quota::InFlightGuard;
+use crate::quota::{InFlightGuard, Overloaded};
 use crate::system::time::timeout_at;
 use crate::telemetry::UpstreamRequestId;
 use crate::upstream::{Body, Failure, FailureClass, Reply, Success};
@@ -109,9 +109,10 @@ impl Receiver<'_> {
         }
         while let Some(chunk) = next(&mut success.body, self.idle, self.deadline).await? {
             let length = whole.len().saturating_add(chunk.len());
-            if length > MAX_BODY || self.held.reserve_bytes(length).is_err() {
-                return Err(AnswerError::TooLong(whole.len()).into());
+            if length > MAX_BODY {
+                return Err(AnswerError::TooLong(MAX_BODY).into());
             }
+            self.held.reserve_bytes(length).map_err(Unusable::Overloaded)?;
             whole.extend_from_slice(&chunk);
         }
         let headers = &mut success.headers;
@@ -178,6 +179,8 @@ enum Unusable {
     /// The upstream fell silent for so long.
     Idle(Duration),
     Broken,
+    /// There is no room to hold it.
+    Overloaded(Overloaded),
 }
 
 impl From<AnswerError> for Unusable {
@@ -205,6 +208,11 @@ impl Unusable {
                 let limit = humantime::format_duration(limit);
                 let message = format!("the upstream's answer stalled: nothing came for {limit}");
                 Failure::of_success(FailureClass::Slow, ErrorKind::ModelTimeout, message, id)
+            }
+            Unusable::Overloaded(overloaded) => {
+                let message = format!("The gateway is overloaded, please try again: {overloaded}.");
+                let class = FailureClass::ResourceExhausted;
+                Failure::of_success(class, ErrorKind::ServiceUnavailable, message, id)
             }
             Unusable::Broken => broken("the upstream's answer broke off".to_owned()),
         }

@@ -46,6 +46,7 @@ fn malformed_requests_are_refused_at_the_place_that_is_wrong_even_where_dropping
         (messages(r#"{"role":"function","name":"f","content":"x"}"#), "messages[0].role"),
         (messages(r#"{"role":"user"}"#), "messages[0].content"),
         (messages(r#"{"role":"user","content":{}}"#), "messages[0].content"),
+        (messages(r#"{"role":"user","content":[]}"#), "messages[0].content"),
         (messages(r#"{"role":"user","content":"x","extra":1}"#), "messages[0].extra"),
         (
             messages(r#"{"role":"system","content":[{"type":"image_url"}]}"#),

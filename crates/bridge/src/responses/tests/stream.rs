@@ -5,12 +5,12 @@ use serde_json::{Value, json};
 use sluice_bedrock::dialect::DialectError;
 use sluice_bedrock::{ErrorKind, Usage};
 
-use super::super::{StreamWriter, read_request, write_answer};
+use super::super::{StreamWriter, Turns, read_request, with_previous, write_answer};
 use super::{context, events, stamp};
 use crate::answer::{Answer, Content, Event, StopReason};
-use crate::conversation::Json;
+use crate::conversation::{BlockKind, Json, Role};
 use crate::report::{DropPolicy, Report};
-use crate::translation::EchoTool;
+use crate::translation::{Echo, EchoTool};
 
 fn write(writer: &mut StreamWriter, events: &[Event<'_>]) -> Vec<u8> {
     let mut out = Vec::new();
@@ -109,6 +109,37 @@ fn an_answer_that_was_cut_short_says_where() {
         .map(|it| it["status"].clone())
         .collect();
     assert_eq!(statuses, ["completed", "incomplete"]);
+}
+
+#[test]
+fn what_is_kept_of_a_stream_goes_before_the_next_input() {
+    let mut writer = StreamWriter::new(&context(Vec::new()), stamp());
+    let mut out = write(
+        &mut writer,
+        &[
+            Event::Reasoning { block: 0, text: "Hm.".into() },
+            Event::Signature { block: 0, signature: "sig".into() },
+            Event::ToolStart { block: 1, id: "c1".into(), name: "ls".into() },
+            Event::BlockStop { block: 1 },
+            Event::Stop { reason: StopReason::ToolUse, stop_sequence: None, fields: None },
+        ],
+    );
+    writer.finish(&mut out);
+    let output = String::from_utf8(writer.output()).unwrap();
+    let turns = Turns::of(br#"{"input":"List."}"#, &output, 10_000).unwrap();
+    let next = json!({"previous_response_id": "resp_1", "input": [
+        {"type": "function_call_output", "call_id": "c1", "output": "a.txt"},
+    ]});
+    let body = with_previous(next.to_string().as_bytes(), &turns).unwrap();
+    let (policy, mut echo) = (DropPolicy::default(), Echo::default());
+    let mut report = Report::new(&policy);
+    let conversation = read_request(&body, &mut echo, &mut report);
+    assert_eq!(report.finish().unwrap(), Vec::<&str>::new());
+    let turns: Vec<_> = conversation.turns.iter().map(|it| (it.role, it.blocks.len())).collect();
+    assert_eq!(turns, [(Role::User, 1), (Role::Assistant, 2), (Role::User, 1)]);
+    let kind = &conversation.turns[1].blocks[0].kind;
+    let signed = BlockKind::Reasoning { text: "Hm.".into(), signature: Some("sig".into()) };
+    assert_eq!(kind, &signed);
 }
 
 fn contents() -> impl Strategy<Value = Vec<Content<'static>>> {
