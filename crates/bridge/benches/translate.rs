@@ -8,7 +8,7 @@ use divan::Bencher;
 use divan::counter::BytesCount;
 use sluice_bedrock::event_stream::{self, Frame};
 use sluice_bridge::{DropPolicy, Model, Source, Stamp, translate};
-use sluice_catalogue::{Catalogue, ModelFacts};
+use sluice_catalogue::Catalogue;
 
 const SOURCES: [Source; 5] = Source::ALL;
 const SIZES: [usize; 3] = [1_000, 100_000, 1_000_000];
@@ -21,7 +21,7 @@ fn model() -> Model {
     let id = "anthropic.claude-sonnet-4-5-20250929-v1:0";
     let facts = sluice_bedrock::ModelId::new(id).ok();
     let facts = facts.and_then(|id| Catalogue::shipped().facts(&id, "us-east-1"));
-    Model::of(id, &facts.unwrap_or_else(ModelFacts::default))
+    Model::of(id, &facts.unwrap_or_default())
 }
 
 /// A body of about this length: a system text, a tool, its use, and texts of some hundred bytes.
