@@ -2,7 +2,9 @@
 
 mod counts;
 mod errors;
+mod held;
 mod keys;
+mod models;
 mod passing;
 mod places;
 mod streams;
