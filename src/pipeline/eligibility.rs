@@ -1,11 +1,16 @@
 //! Which targets of a route can serve a request at all, whatever their state: by the schema of its
 //! body, the features that it uses, the policy of its client, and the budget of its client.
 
+use http::HeaderMap;
+
 use super::context::RequestContext;
 use super::gateway::rates;
 use super::policy;
+use super::unservable::Unservable;
+use crate::api::messages_headers::BETA;
+use crate::bedrock::betas::{self, FlaggedMember, Orphan};
 use crate::bedrock::body::Peek;
-use crate::bedrock::{Api, Family, ModelId, Operation};
+use crate::bedrock::{Api, Family, Features, ModelId, Operation};
 use crate::catalogue::Endpoint;
 use crate::routing::{Capabilities, Route, Target};
 use crate::telemetry::PassedOverReason;
@@ -20,6 +25,8 @@ pub(super) struct Eligibility<'a> {
     /// The schema of the body, by [`family`].
     pub(super) family: Family,
     pub(super) peek: &'a Peek,
+    /// The client's headers.
+    pub(super) headers: &'a HeaderMap,
 }
 
 /// The family whose schema a body has. An opaque ARN does not show it; the first target of its route
@@ -36,7 +43,7 @@ pub(super) fn family(model: &ModelId, route: &Route) -> Family {
 
 impl Eligibility<'_> {
     /// Why the target at this position of the route can't be a candidate; `None` if it can. The
-    /// first target is not a fallback, so only what it serves and the policy apply to it.
+    /// first target is not a fallback, so only what it and its endpoint serve and the policy apply to it.
     pub(super) fn ineligible_reason(
         &self,
         position: usize,
@@ -47,6 +54,13 @@ impl Eligibility<'_> {
             self.context.call.has_guardrail && capabilities.service != Endpoint::Runtime;
         if !capabilities.serves(self.operation) || lacks_guardrail {
             return Some(PassedOverReason::Surface);
+        }
+        let missing = capabilities.lacks_at_endpoint(self.operation, self.peek.features);
+        if !missing.is_empty() {
+            return Some(PassedOverReason::Feature(missing));
+        }
+        if self.orphan(target).is_some() {
+            return Some(PassedOverReason::BetaFlag);
         }
         if position > 0
             && let Some(reason) = self.unsupported_reason(target, capabilities)
@@ -73,7 +87,51 @@ impl Eligibility<'_> {
             return Some(PassedOverReason::Schema);
         }
         let missing = capabilities.lacks(self.peek, is_requested_model);
+        let missing = missing.without(self.features_of_flags());
         (!missing.is_empty()).then_some(PassedOverReason::Feature(missing))
+    }
+
+    /// A member of the request whose beta flag the target does not take. The body goes as it is, so the member would
+    /// be ignored or refused there.
+    pub(super) fn orphan(&self, target: &Target) -> Option<Orphan> {
+        let members = self.peek.flagged;
+        if members.is_empty() || self.operation.api() != Api::Messages {
+            return None;
+        }
+        let flags = self.headers.get_all(&BETA);
+        betas::orphan(flags, self.context.gateway().betas(target), members)
+    }
+
+    /// The features that a request asks for by members with a flag. Who takes the flag has the feature.
+    fn features_of_flags(&self) -> Features {
+        match self.operation.api() {
+            Api::Messages if self.headers.contains_key(&BETA) => {
+                self.peek.flagged.iter().map(FlaggedMember::feature).collect()
+            }
+            _ => Features::default(),
+        }
+    }
+
+    /// Why no target of the route can be a candidate, where a client can do something about it.
+    pub(super) fn refusal(&self, route: &Route) -> Option<Unservable> {
+        let mut missing = Features::default();
+        let mut orphan = None;
+        for (position, (target, capabilities)) in route.with_capabilities().enumerate() {
+            match self.ineligible_reason(position, target, capabilities)? {
+                PassedOverReason::Policy => return None,
+                PassedOverReason::Feature(features) => {
+                    missing = [missing, features].into_iter().collect();
+                }
+                PassedOverReason::BetaFlag => orphan = orphan.or_else(|| self.orphan(target)),
+                _ => {}
+            }
+        }
+        let model = || self.model.to_string();
+        match orphan {
+            Some(orphan) => Some(Unservable::BetaFlag { model: model(), orphan }),
+            None if missing.is_empty() => None,
+            None => Some(Unservable::Features { model: model(), missing }),
+        }
     }
 
     /// Whether the client has a budget that can't count what the target costs.

@@ -13,6 +13,7 @@ use super::body::BodyError;
 use super::context::{Outcome, RequestContext};
 use super::routed::RoutedRequest;
 use super::shortage::{self, Shortage};
+use super::unservable::Unservable;
 use crate::api::errors;
 use crate::api::models::PageError;
 use crate::api::response_id::ResponseIdError;
@@ -110,6 +111,8 @@ pub(super) enum GatewayError {
     Model(#[from] ModelIdError),
     #[error("{}", surface_message(model, *wanted, *surfaces))]
     NoSurface { model: String, wanted: Surface, surfaces: Surfaces },
+    #[error(transparent)]
+    Unservable(#[from] Unservable),
     #[error("{operation} takes no guardrail, so the header {header} can't be applied")]
     GuardrailHeader { operation: &'static str, header: &'static str },
     #[error(transparent)]
@@ -184,6 +187,7 @@ impl GatewayError {
             | GatewayError::NoModel
             | GatewayError::Model(_)
             | GatewayError::NoSurface { .. }
+            | GatewayError::Unservable(_)
             | GatewayError::GuardrailHeader { .. }
             | GatewayError::Page(_)
             | GatewayError::Conversation
@@ -223,6 +227,7 @@ impl GatewayError {
             | GatewayError::NoModel
             | GatewayError::Model(_)
             | GatewayError::NoSurface { .. }
+            | GatewayError::Unservable(_)
             | GatewayError::GuardrailHeader { .. }
             | GatewayError::Page(_)
             | GatewayError::Conversation
@@ -278,6 +283,7 @@ impl GatewayError {
             | GatewayError::Model(_)
             | GatewayError::NoSurface { .. }
             | GatewayError::Unrouted { .. } => "model",
+            GatewayError::Unservable(why) => return why.param().map(Cow::Borrowed),
             GatewayError::Conversation => "conversation",
             GatewayError::StoredResponse { .. } => "previous_response_id",
             GatewayError::ItemReference { position } => {

@@ -63,6 +63,7 @@ mod step;
 mod streaming_body;
 #[cfg(test)]
 mod tests;
+mod unservable;
 mod upstream_request;
 mod usage_tap;
 

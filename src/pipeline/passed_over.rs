@@ -119,6 +119,7 @@ fn ineligible_of<'a>(
         model,
         family: eligibility::family(model, &routed.route),
         peek: &routed.peek,
+        headers: &routed.head.headers,
     });
     let all = routed.route.with_capabilities().zip(is_candidate).enumerate();
     all.filter(|(_, (_, is_candidate))| !**is_candidate).filter_map(

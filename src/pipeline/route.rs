@@ -168,7 +168,7 @@ fn route(
         media: peek.media,
         max_output: peek.max_output_tokens(),
     };
-    let eligibility = Eligibility { context, operation, model, family, peek: &peek };
+    let eligibility = Eligibility { context, operation, model, family, peek: &peek, headers };
     let mut targets: SmallVec<[(usize, &Arc<Target>); 4]> = route
         .with_capabilities()
         .enumerate()
@@ -182,10 +182,15 @@ fn route(
     let none_allowed = targets.is_empty();
     targets.retain(|(_, target)| !eligibility.is_unpriced(target));
     if targets.is_empty() {
-        context.answer.passed_over = passed_over::ineligible(&eligibility, &route);
+        let passed_over = passed_over::ineligible(&eligibility, &route);
+        let refusal = eligibility.refusal(&route);
+        context.answer.passed_over = passed_over;
         let model = model.to_string();
         if let Some((wanted, surfaces)) = unserved(operation, &route) {
             return Err(GatewayError::NoSurface { model, wanted, surfaces });
+        }
+        if let Some(refusal) = refusal {
+            return Err(refusal.into());
         }
         return Err(match none_allowed {
             true => PolicyDenial::Targets { model },
