@@ -116,6 +116,8 @@ impl Ended {
             fallback_reason: None,
             choice: Some(Choice::First.name()),
             dropped_betas: None,
+            translated: None,
+            dropped: None,
             queued_ms: 0,
             first_byte_ms: Some(410),
             duration_ms: 812,
@@ -151,6 +153,8 @@ impl Ended {
             queued_ms: 0,
             first_byte_ms: Some(410),
             duration_ms: 812,
+            translated: None,
+            dropped: None,
         });
     }
 }

@@ -40,6 +40,8 @@ pub mod system;
 
 pub use sluice_bedrock as bedrock;
 
+pub use sluice_bridge as bridge;
+
 pub use sluice_catalogue as catalogue;
 pub use sluice_config as config;
 pub use sluice_simulator as simulator;

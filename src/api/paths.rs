@@ -104,6 +104,7 @@ mod tests {
             responses: ResponsesSettings { api: openai, ..ResponsesSettings::default() },
             messages: served(&["/anthropic/v1", "/v1"]),
             models: served(&["/openai/v1", "/anthropic/v1", "/v1"]),
+            ..Apis::default()
         }
     }
 

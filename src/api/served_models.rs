@@ -4,7 +4,7 @@
 //! The list has the ids and names that routes name, in the config's order. Then it has, of the catalogue,
 //! the ids and names that the patterns of routes match, and, where models without a route are passed on,
 //! the ids that can be called in the default region. A model is served if a target of its route serves it
-//! by an API of the dialect.
+//! by an API of the dialect, or takes translations.
 
 use std::collections::HashSet;
 
@@ -14,7 +14,7 @@ use super::models::{ListedModel, MAX_LISTED, PageError, list_body, model_body};
 use crate::bedrock::region::{geographies, is_elsewhere};
 use crate::bedrock::{Date, Dialect, ModelId};
 use crate::catalogue::{Endpoint, ModelFacts, Surface, Surfaces};
-use crate::config::{Config, Glob, Unrouted};
+use crate::config::{Config, Glob, Translate, Unrouted};
 use crate::limits::Policy;
 use crate::routing::{Router, Target};
 
@@ -115,7 +115,8 @@ impl ServedModels<'_> {
         let created = self.config.known_models.layers().iter().map(|layer| layer.date()).max();
         let created = created.unwrap_or_default();
         if let Some(route) = self.router.configured(&model) {
-            let target = route.targets.iter().find(|target| self.can_answer(target))?;
+            let target =
+                route.targets.iter().find(|target| self.can_answer(target, route.translate))?;
             let (base, facts) = (target.base_model(), target.model_info.as_deref());
             let max_output = target.capabilities().max_output_tokens();
             return Some(listed(id, base, facts, max_output, created));
@@ -124,14 +125,19 @@ impl ServedModels<'_> {
             return None;
         }
         let facts = self.config.known_models.facts(&model, &self.config.upstream.region)?;
-        let is_served = facts.is_listed && self.serves(facts.surfaces.iter().copied().collect());
+        let surfaces: Surfaces = facts.surfaces.iter().copied().collect();
+        let is_served =
+            facts.is_listed && (self.serves(surfaces) || surfaces.contains(Surface::Converse));
         is_served.then(|| listed(id, &model, Some(&facts), facts.max_output_tokens, created))
     }
 
-    /// Whether a target may answer the client, and serves an API of the dialect.
-    fn can_answer(&self, target: &Target) -> bool {
+    /// Whether a target may answer the client, and serves an API of the dialect, or requests are translated
+    /// for it.
+    fn can_answer(&self, target: &Target, translate: Translate) -> bool {
         let may_call = |policy: &Policy| policy.may_call(&target.model, target.base_model());
-        self.policy.is_none_or(may_call) && self.serves(target.capabilities().surfaces)
+        let capabilities = target.capabilities();
+        let is_translated = translate != Translate::Never && capabilities.takes_translations();
+        self.policy.is_none_or(may_call) && (self.serves(capabilities.surfaces) || is_translated)
     }
 
     fn serves(&self, surfaces: Surfaces) -> bool {

@@ -146,13 +146,11 @@ impl Policy {
         if self.operations.as_ref().is_some_and(|allowed| !allowed.contains(&operation)) {
             return Err(PolicyDenial::Operation { operation: name });
         }
-        // These operations run a model and can't have a guardrail.
+        // These operations run a model and can't have a guardrail. Messages and Responses have one once they
+        // are translated.
         let is_unguarded = matches!(
             operation,
-            Operation::StartAsyncInvoke
-                | Operation::InvokeModelWithBidirectionalStream
-                | Operation::CreateResponse
-                | Operation::CreateMessage
+            Operation::StartAsyncInvoke | Operation::InvokeModelWithBidirectionalStream
         );
         if is_unguarded && self.forced_guardrail().is_some() {
             return Err(PolicyDenial::Unguarded { operation: name });

@@ -66,6 +66,7 @@ pub(super) async fn admit(
         routed.may_await_grant = false;
     }
     routed.leave_denied();
+    routed.leave_untranslatable();
     if let Some((index, permit)) = routed.enter() {
         return Ok(Admission::Admitted(index, permit));
     }

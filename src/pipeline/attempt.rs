@@ -8,7 +8,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use http::Response;
 use tokio::time::Instant;
@@ -29,14 +29,18 @@ use super::own_answer;
 use super::passed_over;
 use super::relay::{self, ResponseBody, ResponseDeadline};
 use super::routed::RoutedRequest;
+use super::translated_answer::{Receiver, Sent, TranslatedAnswer};
+use super::translations::Translated;
 use super::upstream_request;
 use super::{bidirectional, shortage};
+use crate::bedrock::Api;
+use crate::bridge::Stamp;
 use crate::quota::InFlightGuard;
 use crate::routing::{ActiveReservation, Permit, Target};
 use crate::system::time::sleep_until;
 use crate::telemetry::Choice;
 use crate::telemetry::SUCCESS;
-use crate::upstream::{Failure, FailureClass, Reply, Success, TimeLimit};
+use crate::upstream::{ExpectedAnswer, Failure, FailureClass, Reply, Success, TimeLimit};
 
 /// The outcome of an attempt that a hedge overtook, and of a hedge that lost.
 const HEDGE_LOST: &str = "hedge_lost";
@@ -81,14 +85,21 @@ async fn answer(mut routed: RoutedRequest) -> Result<Response<ResponseBody>, Req
         last_failure: None,
         best_failure_reason: None,
     };
-    let outcome = attempts.run().await;
+    let mut outcome = attempts.run().await;
     if outcome.as_ref().is_err_and(GatewayError::found_no_target) {
         passed_over::note_unanswered(&mut attempts.routed);
     }
     let has_own_deadline = attempts.routed.is_bidirectional();
-    let plan = match &outcome {
-        Ok(Answer::Success(_, reservation)) => {
-            Some(attempts.routed.relay_plan(reservation.target()))
+    match &outcome {
+        Ok(Answer::Success(_, reservation, _)) => {
+            attempts.routed.note_translation(reservation.target());
+        }
+        Ok(Answer::Failure(_, target)) => attempts.routed.note_translation(target),
+        Err(_) => {}
+    }
+    let plan = match &mut outcome {
+        Ok(Answer::Success(_, reservation, answer)) => {
+            Some(attempts.routed.relay_plan(reservation.target(), answer.take()))
         }
         _ => None,
     };
@@ -97,7 +108,7 @@ async fn answer(mut routed: RoutedRequest) -> Result<Response<ResponseBody>, Req
     drop(body);
     context.guards.in_flight.as_mut().into_iter().for_each(InFlightGuard::release_body);
     match outcome {
-        Ok(Answer::Success(success, reservation)) => {
+        Ok(Answer::Success(success, reservation, _)) => {
             let operation = call.operation;
             let plan = plan.unwrap_or_default();
             let mut response =
@@ -113,7 +124,7 @@ async fn answer(mut routed: RoutedRequest) -> Result<Response<ResponseBody>, Req
 }
 
 enum Answer {
-    Success(Box<Success>, ActiveReservation),
+    Success(Box<Success>, ActiveReservation, Option<Box<TranslatedAnswer>>),
     Failure(Failure, Arc<Target>),
 }
 
@@ -121,7 +132,7 @@ enum Answer {
 struct AttemptResult {
     index: usize,
     permit: Permit,
-    reply: Reply,
+    sent: Sent,
     took: Duration,
 }
 
@@ -165,14 +176,18 @@ impl AttemptLoop {
                 self.routed.leave_denied();
                 continue;
             }
+            if !self.routed.translate(index) {
+                permit.release();
+                continue;
+            }
             self.routed.goes_to(index);
             if preferred != Some(index) {
                 passed_over::note_admitted(&mut self.routed, index);
             }
             self.count_fallback(permit.target());
-            let AttemptResult { index, permit, reply, took } = self.attempt(index, permit).await?;
+            let AttemptResult { index, permit, sent, took } = self.attempt(index, permit).await?;
             let target = Arc::clone(permit.target());
-            let mut failure = match reply {
+            let mut failure = match sent.reply {
                 Reply::Success(success) => {
                     let reservation = permit.succeeded(took);
                     let status = success.status.as_u16();
@@ -180,14 +195,14 @@ impl AttemptLoop {
                     self.routed.context.record_attempt(&target, SUCCESS, status, took, None, id);
                     self.note_answer(index);
                     self.routed.context.answer.choice = self.model_choice(index);
-                    return Ok(Answer::Success(success, reservation));
+                    return Ok(Answer::Success(success, reservation, sent.answer));
                 }
                 Reply::Failure(failure) => *failure,
             };
             denial::reclassify(&self.routed, index, &mut failure);
             self.note_failure(index, &target, &failure, took);
             let is_billed_without_answer = failure.time_limit == Some(TimeLimit::FirstByte)
-                || failure.class == FailureClass::Encoded;
+                || matches!(failure.class, FailureClass::Encoded | FailureClass::Untranslatable);
             let input = permit.input();
             let attempts = self.routed.count_attempt(index);
             match decide(&self.routed, index, attempts, permit, &mut failure) {
@@ -227,15 +242,15 @@ impl AttemptLoop {
         let input = permit.input();
         self.routed.context.consumption.in_flight = Some((Arc::clone(permit.target()), input));
         self.routed.context.consumption.bound = self.routed.bound(permit.target());
-        let sent = Instant::now();
-        let (reply, hedge) = if let Some(events) = self.routed.events.take() {
-            let limit = self.first_byte_limit(permit.target(), sent);
+        let began = Instant::now();
+        let (sent, hedge) = if let Some(events) = self.routed.events.take() {
+            let limit = self.first_byte_limit(permit.target(), began);
             let sending = bidirectional::send(&mut self.routed, permit.target(), events, limit);
             // Boxed: such streams are rare and their future is large.
-            (Box::pin(sending).await, None)
+            (Sent::from(Box::pin(sending).await), None)
         } else if let Some(usual) = self.hedge_after(permit.target()) {
             let this = &*self;
-            let first = this.send(permit.target(), sent);
+            let first = this.send(permit.target(), began);
             let other = || {
                 let other = this.routed.acquire_other(index);
                 other.filter(|_| this.gateway.hedges.spend())
@@ -244,22 +259,22 @@ impl AttemptLoop {
             // Boxed, since few are hedged: two futures would make every attempt larger.
             Box::pin(hedge::race(usual, first, other, second)).await
         } else {
-            (self.send(permit.target(), sent).await, None)
+            (self.send(permit.target(), began).await, None)
         };
-        if reply.is_too_slow() && Instant::now() >= self.deadline {
+        if sent.reply.is_too_slow() && Instant::now() >= self.deadline {
             return Err(self.deadline_error());
         }
         self.routed.context.consumption.in_flight = None;
         let Some(hedge) = hedge else {
-            return Ok(AttemptResult { index, permit, reply, took: sent.elapsed() });
+            return Ok(AttemptResult { index, permit, sent, took: began.elapsed() });
         };
         // The loser's request was cancelled; its permit settles when it is dropped here.
         let (winner, loser) = if hedge.won {
             let Hedge { index, permit: other, began, .. } = hedge;
             self.routed.context.consumption.bound = self.routed.bound(other.target());
-            (AttemptResult { index, permit: other, reply, took: began.elapsed() }, permit)
+            (AttemptResult { index, permit: other, sent, took: began.elapsed() }, permit)
         } else {
-            (AttemptResult { index, permit, reply, took: sent.elapsed() }, hedge.permit)
+            (AttemptResult { index, permit, sent, took: began.elapsed() }, hedge.permit)
         };
         self.routed.context.record_attempt(
             loser.target(),
@@ -279,17 +294,48 @@ impl AttemptLoop {
     }
 
     /// Signs and sends one request, now. The upstream signs it once it has a connection.
-    async fn send(&self, target: &Arc<Target>, now: Instant) -> Reply {
-        let expected = self.routed.expected();
+    async fn send(&self, target: &Arc<Target>, now: Instant) -> Sent {
         let limit = self.first_byte_limit(target, now);
         let span = self.routed.context.start_attempt(target);
-        let origin = target.origin(self.routed.call.operation);
+        let operation = self.routed.call.operation;
+        let translated = self.routed.translated(target).ok().flatten();
+        let (expected, origin) = match translated {
+            None => (self.routed.expected(), target.origin(operation)),
+            Some(translated) => {
+                let streams = translated.operation.is_stream();
+                let expected = ExpectedAnswer { api: Api::Bedrock, streams };
+                (expected, target.origin(translated.operation))
+            }
+        };
         let make = || upstream_request::signed(&self.routed, target, span.as_ref());
         let reply = self.gateway.upstream.send(origin, make, expected, now, limit).await;
+        let sent = match (translated, reply) {
+            (Some(translated), Reply::Success(success)) => {
+                let receiver = self.receiver(target, translated);
+                Box::pin(receiver.receive(*success)).await
+            }
+            (_, reply) => reply.into(),
+        };
         if let Some(span) = &span {
-            span.record_result(attempt_result(&reply));
+            span.record_result(attempt_result(&sent.reply));
         }
-        reply
+        sent
+    }
+
+    /// What reads the answer to a translated request.
+    fn receiver<'t>(&self, target: &Target, translated: &'t Translated) -> Receiver<'t> {
+        let context = &self.routed.context;
+        let created = context.timing.arrived.duration_since(SystemTime::UNIX_EPOCH);
+        Receiver {
+            translated,
+            stamp: Stamp {
+                request_id: context.request_id.to_string(),
+                created: created.unwrap_or_default().as_secs(),
+            },
+            idle: target.endpoint.idle_timeout,
+            deadline: self.deadline,
+            held: self.gateway.in_flight.guard_for_bytes(),
+        }
     }
 
     /// How long a target has for the first byte of its answer.

@@ -20,7 +20,7 @@ use super::fallback_wait;
 use super::gateway::Gateway;
 use crate::auth::Peer;
 use crate::bedrock::error::plain_text;
-use crate::bedrock::{Dialect, ErrorKind, Operation, ServiceTier, Usage};
+use crate::bedrock::{Api, Dialect, ErrorKind, Operation, ServiceTier, Usage};
 use crate::config::Priority;
 use crate::limits::{
     AssumedPrice, BudgetReservation, Caller, CallerKind, ClientBudget, ConcurrencyPermit,
@@ -134,6 +134,10 @@ pub(super) struct Answer {
     pub(super) choice: Option<Choice>,
     /// The beta flags that its surface does not take, with commas between them.
     pub(super) dropped_betas: Option<Box<str>>,
+    /// The operation into which the request was translated for that target.
+    pub(super) translated: Option<&'static str>,
+    /// What was left out in the translation, with commas between the names.
+    pub(super) dropped: Option<Box<str>>,
     /// The target that gave the answer.
     pub(super) target: Option<Arc<Target>>,
     /// Whether the request has waited for its model while others were left out. Written by `admit`.
@@ -205,6 +209,8 @@ impl RequestContext {
                 fallback_reason: None,
                 choice: None,
                 dropped_betas: None,
+                translated: None,
+                dropped: None,
                 target: None,
                 has_waited_for_model: false,
                 bytes: 0,
@@ -361,6 +367,10 @@ impl RequestContext {
         if !self.timing.queued.is_zero() {
             metrics.queue_wait.observe(self.timing.queued.as_secs_f64());
         }
+        if let Some(to) = self.answer.translated {
+            let api = self.call.operation.map_or(Api::default(), Operation::api).name();
+            metrics.translated_requests.with_label_values(&[api, to]).inc();
+        }
         if self.answer.has_waited_for_model {
             let result = fallback_wait::result(self.answer.choice);
             metrics.fallback_waits.with_label_values(&[result]).inc();
@@ -471,6 +481,8 @@ impl RequestContext {
             queued_ms: millis(self.timing.queued),
             first_byte_ms: self.timing.first_byte.map(millis),
             duration_ms: millis(duration),
+            translated: self.answer.translated,
+            dropped: self.answer.dropped.as_deref(),
         });
     }
 }
@@ -521,6 +533,8 @@ impl Drop for RequestContext {
             fallback_reason: self.answer.fallback_reason,
             choice: self.answer.choice.map(Choice::name),
             dropped_betas: self.answer.dropped_betas.as_deref(),
+            translated: self.answer.translated,
+            dropped: self.answer.dropped.as_deref(),
             queued_ms: millis(self.timing.queued),
             first_byte_ms: self.timing.first_byte.map(millis),
             duration_ms: millis(duration),

@@ -12,8 +12,8 @@ use http::StatusCode;
 use super::best_failure::FailureUse;
 use super::denial;
 use super::routed::{LeaveReason, RoutedRequest};
-use crate::bedrock::Extras;
 use crate::bedrock::named_limit::named_limit;
+use crate::bedrock::{ErrorKind, Extras};
 use crate::config::Strategy;
 use crate::quota::Dimension;
 use crate::routing::{OutageCause, OutageReason, Permit, Target};
@@ -132,6 +132,16 @@ pub(super) fn decide(
                 tracing::warn!(%target_name, %reason, "cannot read an upstream response");
             }
             permit.failed(true, &cause(OutageReason::Failed));
+            leave(FailureUse::Failure, LeaveReason::Failed(status))
+        }
+        FailureClass::Untranslatable => {
+            let (target_name, reason) = (&target.name, &failure.reported.message);
+            tracing::warn!(%target_name, %reason, "an upstream's answer can't be translated");
+            // What the model wrote says nothing about the service.
+            match failure.reported.kind() {
+                Some(ErrorKind::ModelError) => permit.release_after_error(status),
+                _ => permit.failed(true, &cause(OutageReason::Failed)),
+            }
             leave(FailureUse::Failure, LeaveReason::Failed(status))
         }
         // Another target may need no new connection, or has other credentials.

@@ -6,14 +6,19 @@ use http::HeaderMap;
 use super::context::RequestContext;
 use super::gateway::rates;
 use super::policy;
+use super::translations::{Way, source};
 use super::unservable::Unservable;
 use crate::api::messages_headers::BETA;
 use crate::bedrock::betas::{self, FlaggedMember, Orphan};
 use crate::bedrock::body::Peek;
 use crate::bedrock::{Api, Family, Features, ModelId, Operation};
 use crate::catalogue::Endpoint;
+use crate::config::Translate;
 use crate::routing::{Capabilities, Route, Target};
 use crate::telemetry::PassedOverReason;
+
+/// The features that a translation adapts to a model that lacks them, or refuses by name.
+const ADAPTED: Features = Features::ADAPTED;
 
 /// What a request demands of its targets.
 #[derive(Clone, Copy, Debug)]
@@ -27,6 +32,8 @@ pub(super) struct Eligibility<'a> {
     pub(super) peek: &'a Peek,
     /// The client's headers.
     pub(super) headers: &'a HeaderMap,
+    /// Which requests are translated, by its route.
+    pub(super) translate: Translate,
 }
 
 /// The family whose schema a body has. An opaque ARN does not show it; the first target of its route
@@ -42,43 +49,88 @@ pub(super) fn family(model: &ModelId, route: &Route) -> Family {
 }
 
 impl Eligibility<'_> {
-    /// Why the target at this position of the route can't be a candidate; `None` if it can. The
+    /// How the target at this position of the route gets the request, or why it can't be a candidate. The
     /// first target is not a fallback, so only what it and its endpoint serve and the policy apply to it.
+    pub(super) fn way(
+        &self,
+        position: usize,
+        target: &Target,
+        capabilities: &Capabilities,
+    ) -> Result<Way, PassedOverReason> {
+        let takes_guardrail = !self.context.call.has_guardrail
+            || capabilities.service == Endpoint::Runtime
+                && self.operation == Operation::CreateChatCompletion;
+        let passes = takes_guardrail && capabilities.serves(self.operation);
+        let way = if passes && !self.is_for_another_family(capabilities) {
+            Way::PassThrough
+        } else if self.may_translate(capabilities) {
+            Way::Translated(None)
+        } else if passes {
+            Way::PassThrough
+        } else {
+            return Err(PassedOverReason::Surface);
+        };
+        if way == Way::PassThrough
+            && let Some(reason) = self.unpassable_reason(target, capabilities)
+        {
+            return Err(reason);
+        }
+        if position > 0
+            && let Some(reason) = self.unsupported_reason(way, target, capabilities)
+        {
+            return Err(reason);
+        }
+        match policy::allows_target(self.context, target) {
+            true => Ok(way),
+            false => Err(PassedOverReason::Policy),
+        }
+    }
+
+    /// Why the target at this position of the route can't be a candidate; `None` if it can.
     pub(super) fn ineligible_reason(
         &self,
         position: usize,
         target: &Target,
         capabilities: &Capabilities,
     ) -> Option<PassedOverReason> {
-        let lacks_guardrail =
-            self.context.call.has_guardrail && capabilities.service != Endpoint::Runtime;
-        if !capabilities.serves(self.operation) || lacks_guardrail {
-            return Some(PassedOverReason::Surface);
-        }
-        let missing = capabilities.lacks_at_endpoint(self.operation, self.peek.features);
-        if !missing.is_empty() {
-            return Some(PassedOverReason::Feature(missing));
-        }
-        if self.orphan(target).is_some() {
-            return Some(PassedOverReason::BetaFlag);
-        }
-        if position > 0
-            && let Some(reason) = self.unsupported_reason(target, capabilities)
-        {
-            return Some(reason);
-        }
-        (!policy::allows_target(self.context, target)).then_some(PassedOverReason::Policy)
+        self.way(position, target, capabilities).err()
+    }
+
+    /// Whether a native request is for another family than the target's, and is to be adapted to it.
+    fn is_for_another_family(&self, capabilities: &Capabilities) -> bool {
+        self.translate == Translate::Families
+            && self.operation.api() == Api::Bedrock
+            && source(self.operation, self.family).is_some()
+            && self.family != Family::Unknown
+            && self.family != capabilities.family
+            && !capabilities.is_opaque
+    }
+
+    /// Whether the request may be translated for the target.
+    fn may_translate(&self, capabilities: &Capabilities) -> bool {
+        let is_allowed = match self.operation.api() {
+            Api::Bedrock => self.is_for_another_family(capabilities),
+            _ => self.translate != Translate::Never,
+        };
+        is_allowed
+            && capabilities.takes_translations()
+            && source(self.operation, self.family).is_some()
     }
 
     /// Why a target can't be a fallback. The Converse schema is common to all models, except for its
     /// fields for a model's own parameters; any other body belongs to its model family. The target
-    /// must support every feature that the request uses.
+    /// must support every feature that the request uses; a translation adapts some of them.
     fn unsupported_reason(
         &self,
+        way: Way,
         target: &Target,
         capabilities: &Capabilities,
     ) -> Option<PassedOverReason> {
         let is_requested_model = || target.is_model(self.model);
+        if way != Way::PassThrough {
+            let missing = capabilities.lacks(self.peek, is_requested_model).without(ADAPTED);
+            return (!missing.is_empty()).then_some(PassedOverReason::Feature(missing));
+        }
         let same_schema = self.operation.api() != Api::Bedrock
             || self.operation.is_converse() && !self.peek.has_model_fields
             || self.family != Family::Unknown && capabilities.family == self.family
@@ -89,6 +141,20 @@ impl Eligibility<'_> {
         let missing = capabilities.lacks(self.peek, is_requested_model);
         let missing = missing.without(self.features_of_flags());
         (!missing.is_empty()).then_some(PassedOverReason::Feature(missing))
+    }
+
+    /// Why a request can't go to the target as it came, whatever its model is: its endpoint does not have what the
+    /// request asks for.
+    fn unpassable_reason(
+        &self,
+        target: &Target,
+        capabilities: &Capabilities,
+    ) -> Option<PassedOverReason> {
+        let missing = capabilities.lacks_at_endpoint(self.operation, self.peek.features);
+        if !missing.is_empty() {
+            return Some(PassedOverReason::Feature(missing));
+        }
+        self.orphan(target).map(|_| PassedOverReason::BetaFlag)
     }
 
     /// A member of the request whose beta flag the target does not take. The body goes as it is, so the member would

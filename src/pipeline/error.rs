@@ -24,6 +24,7 @@ use crate::bedrock::json::JsonError;
 use crate::bedrock::model_id::ModelIdError;
 use crate::bedrock::path::{ASK_CONTROL_PLANE, PathError};
 use crate::bedrock::{Dialect, ErrorKind, WireError};
+use crate::bridge::Refusal;
 use crate::catalogue::{Surface, Surfaces};
 use crate::limits::{LimitExceeded, OverBudget, PolicyDenial};
 use crate::quota::{Overloaded, QueueFull};
@@ -113,6 +114,8 @@ pub(super) enum GatewayError {
     NoSurface { model: String, wanted: Surface, surfaces: Surfaces },
     #[error(transparent)]
     Unservable(#[from] Unservable),
+    #[error("{}", .0.message)]
+    Untranslatable(Refusal),
     #[error("{operation} takes no guardrail, so the header {header} can't be applied")]
     GuardrailHeader { operation: &'static str, header: &'static str },
     #[error(transparent)]
@@ -188,6 +191,7 @@ impl GatewayError {
             | GatewayError::Model(_)
             | GatewayError::NoSurface { .. }
             | GatewayError::Unservable(_)
+            | GatewayError::Untranslatable(_)
             | GatewayError::GuardrailHeader { .. }
             | GatewayError::Page(_)
             | GatewayError::Conversation
@@ -228,6 +232,7 @@ impl GatewayError {
             | GatewayError::Model(_)
             | GatewayError::NoSurface { .. }
             | GatewayError::Unservable(_)
+            | GatewayError::Untranslatable(_)
             | GatewayError::GuardrailHeader { .. }
             | GatewayError::Page(_)
             | GatewayError::Conversation
@@ -286,6 +291,9 @@ impl GatewayError {
             GatewayError::Unservable(why) => return why.param().map(Cow::Borrowed),
             GatewayError::Conversation => "conversation",
             GatewayError::StoredResponse { .. } => "previous_response_id",
+            GatewayError::Untranslatable(refusal) => {
+                return refusal.param.clone().map(Cow::Owned);
+            }
             GatewayError::ItemReference { position } => {
                 return Some(format!("input[{position}]").into());
             }

@@ -17,8 +17,9 @@ use crate::api::response_id::ResponseIds;
 use crate::auth::{Authenticator, Issuers};
 use crate::bedrock::Date;
 use crate::bedrock::betas::BetaTable;
+use crate::bridge::DropPolicy;
 use crate::catalogue::{BetaSurface, Endpoint};
-use crate::config::{self, Config};
+use crate::config::{self, Config, OnUnsupported};
 use crate::fleet::Fleet;
 use crate::limits::{ClientLimits, ClientRegistry, ModelPrices, Prices};
 use crate::quota::{InFlightLimit, QueueLimits, ShutdownDeadline};
@@ -39,6 +40,8 @@ pub struct Gateway {
     pub router: Router,
     /// The paths of the APIs of OpenAI and Anthropic.
     pub api_paths: ApiPaths,
+    /// Which parameters may be left out where a translation can't carry them.
+    pub(crate) drop_policy: DropPolicy,
     /// Seals and opens the ids of stored responses.
     pub response_ids: Arc<ResponseIds>,
     /// The places of stored responses, once one is looked up.
@@ -151,6 +154,7 @@ impl Gateway {
         Ok(Arc::new(Gateway {
             router,
             api_paths: ApiPaths::new(&config.apis),
+            drop_policy: drop_policy(&config),
             response_ids: response_ids(&config, previous),
             places: OnceLock::new(),
             upstream,
@@ -198,6 +202,14 @@ impl Gateway {
             fleet,
         }))
     }
+}
+
+/// Which parameters may be left out where a translation can't carry them.
+fn drop_policy(config: &Config) -> DropPolicy {
+    let unsupported = &config.apis.unsupported;
+    let drops = |what: OnUnsupported| what == OnUnsupported::Drop;
+    let fields = unsupported.exceptions.iter().map(|(name, what)| (name.clone(), drops(*what)));
+    DropPolicy { drops: drops(unsupported.default), fields: fields.collect() }
 }
 
 /// What seals the ids of stored responses: the config's key, else one of the process, which a reload keeps.

@@ -12,6 +12,9 @@ use crate::bedrock::{Api, guardrail, is_about_caller};
 /// Prefix of the headers that the gateway and its clients exchange.
 const OWN_PREFIX: &str = "x-sluice-";
 
+/// Prefix of the headers of Bedrock's operations.
+pub(super) const BEDROCK_PREFIX: &str = "x-amzn-bedrock-";
+
 /// Removes the headers of the upstream's connection, and those that only the gateway may set.
 pub(super) fn strip_for_client(headers: &mut HeaderMap) {
     strip(headers, |name| is_hop_by_hop(name) || name.starts_with(OWN_PREFIX));
@@ -63,7 +66,6 @@ fn is_hop_by_hop(name: &str) -> bool {
 /// Whether Bedrock knows a request header: those of its operations, of the body and the accepted
 /// answer, of SDKs, and of traces. All others concern the client, its proxies and the gateway.
 fn is_bedrock_header(name: &str) -> bool {
-    const BEDROCK_PREFIX: &str = "x-amzn-bedrock-";
     matches!(name, "content-type" | "accept")
         || is_about_caller(name)
         || name.starts_with(BEDROCK_PREFIX)

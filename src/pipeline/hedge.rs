@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::translated_answer::Sent;
 use crate::config;
 use crate::routing::{Permit, Target};
 use crate::system::time::sleep;
@@ -63,17 +64,17 @@ pub(super) struct Hedge {
 /// counts. If one attempt fails, the other decides.
 pub(super) async fn race<S, F>(
     usual: Duration,
-    first: impl Future<Output = Reply>,
+    first: impl Future<Output = Sent>,
     other: impl FnOnce() -> Option<(usize, Permit)>,
     send: S,
-) -> (Reply, Option<Hedge>)
+) -> (Sent, Option<Hedge>)
 where
     S: FnOnce(Arc<Target>, Instant) -> F,
-    F: Future<Output = Reply>,
+    F: Future<Output = Sent>,
 {
     tokio::pin!(first);
     tokio::select! {
-        reply = &mut first => return (reply, None),
+        sent = &mut first => return (sent, None),
         () = sleep(usual) => {}
     }
     let Some((index, mut permit)) = other() else {
@@ -83,17 +84,17 @@ where
     let began = Instant::now();
     let second = send(Arc::clone(permit.target()), began);
     tokio::pin!(second);
-    let (reply, won) = tokio::select! {
-        reply = &mut first => match reply {
+    let (sent, won) = tokio::select! {
+        sent = &mut first => match sent.reply {
             Reply::Failure(_) => (second.await, true),
-            reply => (reply, false),
+            Reply::Success(_) => (sent, false),
         },
-        reply = &mut second => match reply {
+        sent = &mut second => match sent.reply {
             Reply::Failure(_) => (first.await, false),
-            reply => (reply, true),
+            Reply::Success(_) => (sent, true),
         },
     };
-    (reply, Some(Hedge { index, permit, began, won }))
+    (sent, Some(Hedge { index, permit, began, won }))
 }
 
 #[cfg(test)]

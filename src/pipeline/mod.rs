@@ -63,6 +63,8 @@ mod step;
 mod streaming_body;
 #[cfg(test)]
 mod tests;
+mod translated_answer;
+mod translations;
 mod unservable;
 mod upstream_request;
 mod usage_tap;

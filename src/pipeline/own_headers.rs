@@ -18,6 +18,8 @@ const MODEL: HeaderName = HeaderName::from_static("x-sluice-model");
 const REGION: HeaderName = HeaderName::from_static("x-sluice-region");
 const ATTEMPTS: HeaderName = HeaderName::from_static("x-sluice-attempts");
 const FALLBACK_REASON: HeaderName = HeaderName::from_static("x-sluice-fallback-reason");
+const TRANSLATED: HeaderName = HeaderName::from_static("x-sluice-translated");
+const DROPPED: HeaderName = HeaderName::from_static("x-sluice-dropped");
 const DROPPED_BETAS: HeaderName = HeaderName::from_static("x-sluice-dropped-betas");
 const QUEUED: HeaderName = HeaderName::from_static("x-sluice-queued-ms");
 pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-sluice-request-id");
@@ -52,6 +54,12 @@ pub(super) fn add_own_headers(head: &mut HeaderMap, context: &RequestContext) {
             head.insert(MODEL, target.model_header.clone());
         }
         head.insert(REGION, target.endpoint.region_header.clone());
+        if let Some(to) = context.answer.translated {
+            head.insert(TRANSLATED, HeaderValue::from_static(to));
+        }
+        if let Some(names) = &context.answer.dropped {
+            head.insert(DROPPED, value(names));
+        }
         if let Some(flags) = &context.answer.dropped_betas {
             head.insert(DROPPED_BETAS, value(flags));
         }

@@ -41,6 +41,17 @@ pub(super) fn ineligible(eligibility: &Eligibility<'_>, route: &Route) -> Passed
     passed_over
 }
 
+/// Adds the candidates of a request whose translation is refused for all of them.
+pub(super) fn add_untranslatable(
+    passed_over: &mut PassedOverTargets,
+    candidates: &[CandidateState],
+    route: &Route,
+) {
+    for target in candidates.iter().filter_map(|it| route.targets.get(it.position)) {
+        passed_over.push(&target.name, PassedOverReason::Translation);
+    }
+}
+
 /// Whether no target of the route ranks above the best candidate.
 fn has_no_better(routed: &RoutedRequest) -> bool {
     let Some(best) = routed.candidates.first() else { return false };
@@ -120,6 +131,7 @@ fn ineligible_of<'a>(
         family: eligibility::family(model, &routed.route),
         peek: &routed.peek,
         headers: &routed.head.headers,
+        translate: routed.route.translate,
     });
     let all = routed.route.with_capabilities().zip(is_candidate).enumerate();
     all.filter(|(_, (_, is_candidate))| !**is_candidate).filter_map(
@@ -156,6 +168,7 @@ fn reason_of(
     }
     let is_denied = match state.leave_reason {
         Some(LeaveReason::Denied(_)) => true,
+        Some(LeaveReason::Untranslatable) => return Some(PassedOverReason::Translation),
         Some(_) => return None,
         None => routed.is_denied(index),
     };

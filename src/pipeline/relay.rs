@@ -23,11 +23,13 @@ use super::event_tap::EventError;
 use super::headers::strip_for_client;
 use super::own_headers::add_own_headers;
 use super::responses::IdSealer;
-use super::rewritten_body::{Change, RewriteError};
-use super::usage_tap::UsageTap;
+use super::rewritten_body::Change;
+use super::translated_answer::TranslatedAnswer;
+use super::usage_tap::{TapError, UsageTap};
 use crate::api::errors;
 use crate::bedrock::dialect::DialectError;
 use crate::bedrock::{Api, ErrorKind, Operation, ServiceTier, Usage, event_stream};
+use crate::bridge::AnswerError;
 use crate::catalogue::Mode;
 use crate::limits::OverBudget;
 use crate::routing::{ActiveReservation, OutageCause, OutageReason, RequestSize};
@@ -86,6 +88,8 @@ pub(super) struct RelayPlan {
     pub(super) change: Option<Change>,
     /// Whether the chunk of a stream that has only the usage is left out.
     pub(super) hides_usage: bool,
+    /// What translates it, if it is translated.
+    pub(super) translated: Option<Box<TranslatedAnswer>>,
     /// What seals the ids of stored responses.
     pub(super) ids: Option<IdSealer>,
     /// The beta flags that were left out, with commas between them.
@@ -109,9 +113,12 @@ pub(super) fn success<B>(
     context.record_tokens(reservation.input(), 0);
     let upstream_idle_since =
         context.timing.started + context.timing.first_byte.unwrap_or_default();
-    let RelayPlan { api, streams, change, hides_usage, ids, dropped_betas } = plan;
+    let RelayPlan { api, streams, change, hides_usage, translated, ids, dropped_betas } = plan;
+    let is_translated = translated.is_some();
     context.answer.dropped_betas = dropped_betas;
-    let usage_tap = if streams && api != Api::Bedrock {
+    let usage_tap = if let Some(answer) = translated {
+        UsageTap::translated(answer)
+    } else if streams && api != Api::Bedrock {
         UsageTap::events(api, hides_usage, ids)
     } else if let Some(change) = change.or(ids.map(Change::SealIds)) {
         UsageTap::rewritten(api, change)
@@ -134,7 +141,7 @@ pub(super) fn success<B>(
         head.remove(CONTENT_LENGTH);
     }
     // A stream of events that lacks the one that ends it has failed, however its body ends.
-    let is_of_events = streams && api != Api::Bedrock;
+    let is_of_events = streams && (is_translated || api != Api::Bedrock);
     let check_completeness =
         is_of_events || is_close_delimited && (operation.is_stream() || is_json(&head));
     // For all other operations the maximum cost is reserved before the attempt.
@@ -359,11 +366,21 @@ impl<B: Body<Data = Bytes>> Relay<B> {
     }
 
     /// Ends a body that can't be relayed any further.
-    fn unusable(mut self: Pin<&mut Self>, error: RewriteError) -> Result<Bytes, RelayError> {
+    fn unusable(mut self: Pin<&mut Self>, error: TapError) -> Result<Bytes, RelayError> {
         let message = error.to_string();
         self.as_mut().project().context.set_client_message(&message);
-        let frame = self.error_frame(ErrorKind::ServiceUnavailable, &message);
-        self.end_with_frame(frame, RelayError::Broken, Outcome::StreamBroken)
+        let kind = match &error {
+            TapError::Answer(error) => error.kind(),
+            TapError::Rewrite(_) => ErrorKind::ServiceUnavailable,
+        };
+        let outcome = match &error {
+            TapError::Answer(
+                AnswerError::Exception { .. } | AnswerError::Malformed | AnswerError::NotJson,
+            ) => Outcome::StreamException,
+            _ => Outcome::StreamBroken,
+        };
+        let frame = self.as_mut().error_frame(kind, &message);
+        self.end_with_frame(frame, RelayError::Broken, outcome)
     }
 
     /// Ends a body that ended early: with an exception frame, where the client can take one. Else
@@ -405,11 +422,11 @@ impl<B: Body<Data = Bytes>> Relay<B> {
         let message = over.to_string();
         self.as_mut().project().context.set_client_message(&message);
         let frame = match self.api {
-            Api::Bedrock => {
+            Api::Bedrock if !self.usage_tap.is_translated() => {
                 let payload = serde_json::json!({ "message": message });
                 event_stream::exception("validationException", payload.to_string())
             }
-            _ => self.error_frame(ErrorKind::AccessDenied, &message),
+            _ => self.as_mut().error_frame(ErrorKind::AccessDenied, &message),
         };
         self.end_with_frame(frame, RelayError::OverBudget, Outcome::ClientDenied)
     }
@@ -458,10 +475,16 @@ impl<B: Body<Data = Bytes>> Relay<B> {
     }
 
     /// A frame or an event with an error, in the form of the stream.
-    fn error_frame(&self, kind: ErrorKind, message: &str) -> Bytes {
+    fn error_frame(mut self: Pin<&mut Self>, kind: ErrorKind, message: &str) -> Bytes {
+        let request_id = self.context.request_id;
+        if self.usage_tap.is_translated() {
+            let error = DialectError::new(kind, message);
+            let id = request_id.to_string();
+            return self.as_mut().project().usage_tap.fail(&error, &id).unwrap_or_default();
+        }
         if self.api != Api::Bedrock {
             let error = DialectError::new(kind, message);
-            return errors::stream_event(self.api, &error, &self.context.request_id.to_string());
+            return errors::stream_event(self.api, &error, &request_id.to_string());
         }
         let payload = serde_json::json!({
             "message": message,

@@ -13,13 +13,15 @@ use super::gateway::rates;
 use super::inbound::InternalRequest;
 use super::passed_over;
 use super::responses::ResponsesCall;
-use super::routed::{CandidateState, RoutedRequest};
+use super::routed::{CandidateState, LeaveReason, RoutedRequest};
 use super::stage::{AuthorizedRequest, BufferedRequest};
 use super::step::Step;
+use super::translations::{Translations, Way, source};
 use crate::bedrock::body::{self, Peek};
 use crate::bedrock::extent::{self, Extent};
 use crate::bedrock::path::Resource;
 use crate::bedrock::{Features, ModelId, Operation, ServiceTier};
+use crate::bridge::{DropPolicy, Refusal};
 use crate::catalogue::{Surface, Surfaces};
 use crate::limits::{PolicyDenial, Prices};
 use crate::routing::{self, Bound, RequestSize, Target, balance};
@@ -28,6 +30,7 @@ use crate::telemetry::ModelLatency;
 /// What routing decides about a request.
 struct RoutingDecision {
     responses: Option<Box<ResponsesCall>>,
+    translations: Option<Box<Translations>>,
     peek: Peek,
     size: RequestSize,
     candidates: SmallVec<[CandidateState; 4]>,
@@ -46,7 +49,7 @@ impl Step<AuthorizedRequest> for RouteStep {
             Ok(decision) => decision,
             Err(error) => return Err(RequestError { error, context: buffered.context }),
         };
-        let RoutingDecision { responses, peek, size, candidates, route } = decision;
+        let RoutingDecision { responses, translations, peek, size, candidates, route } = decision;
         let BufferedRequest { head, context, call, body, hash, events, .. } = buffered;
         let hash = hash.map_or_else(OnceLock::new, OnceLock::from);
         Ok(RoutedRequest {
@@ -64,6 +67,7 @@ impl Step<AuthorizedRequest> for RouteStep {
             fallback_from: None,
             may_await_grant: true,
             responses,
+            translations,
         })
     }
 }
@@ -103,11 +107,13 @@ fn choose_route(request: &mut BufferedRequest) -> Result<RoutingDecision, Gatewa
 }
 
 fn without_model(route: &Arc<routing::Route>) -> RoutingDecision {
+    let all = 0..route.targets.len();
     RoutingDecision {
         responses: None,
+        translations: None,
         peek: Peek::default(),
         size: RequestSize::default(),
-        candidates: (0..route.targets.len()).map(CandidateState::new).collect(),
+        candidates: all.map(|position| CandidateState::new(position, Way::PassThrough)).collect(),
         route: Arc::clone(route),
     }
 }
@@ -168,14 +174,21 @@ fn route(
         media: peek.media,
         max_output: peek.max_output_tokens(),
     };
-    let eligibility = Eligibility { context, operation, model, family, peek: &peek, headers };
+    let translate = route.translate;
+    let eligibility =
+        Eligibility { context, operation, model, family, peek: &peek, headers, translate };
+    let mut translated: SmallVec<[usize; 4]> = SmallVec::new();
     let mut targets: SmallVec<[(usize, &Arc<Target>); 4]> = route
         .with_capabilities()
         .enumerate()
         // Events can't be sent twice, so there is no fallback.
         .filter(|(position, _)| *position == 0 || !is_bidirectional)
         .filter(|(position, (target, capabilities))| {
-            eligibility.ineligible_reason(*position, target, capabilities).is_none()
+            let way = eligibility.way(*position, target, capabilities);
+            if way == Ok(Way::Translated(None)) {
+                translated.push(*position);
+            }
+            way.is_ok()
         })
         .map(|(position, (target, _))| (position, target))
         .collect();
@@ -192,6 +205,10 @@ fn route(
         if let Some(refusal) = refusal {
             return Err(refusal.into());
         }
+        // Of these APIs only a translation has the guardrail.
+        if context.call.has_guardrail && operation != Operation::CreateChatCompletion {
+            return Err(PolicyDenial::Unguarded { operation: operation.name() }.into());
+        }
         return Err(match none_allowed {
             true => PolicyDenial::Targets { model },
             false => PolicyDenial::Unpriced { model },
@@ -199,6 +216,26 @@ fn route(
         .into());
     }
     balance::order(&mut targets, route.balance, peek.cached_prefix);
+    let way = |position: usize| match translated.contains(&position) {
+        true => Way::Translated(None),
+        false => Way::PassThrough,
+    };
+    let mut candidates: SmallVec<[CandidateState; 4]> = targets
+        .iter()
+        .map(|(position, _)| CandidateState::new(*position, way(*position)))
+        .collect();
+    let mut translations = None;
+    if !translated.is_empty()
+        && let Some(source) = source(operation, family)
+    {
+        let all = translations.insert(Box::new(Translations::new(source, context, headers)));
+        let prepared = prepare(all, &mut candidates, &route, body, &gateway.drop_policy);
+        if let Err(refusal) = prepared {
+            let passed_over = &mut context.answer.passed_over;
+            passed_over::add_untranslatable(passed_over, &candidates, &route);
+            return Err(GatewayError::Untranslatable(refusal));
+        }
+    }
     if let (Some(client), Some((_, best))) = (&context.caller.client, targets.first()) {
         let demand = best.demand(operation, &size, model);
         if demand.draws_on_quota() {
@@ -217,9 +254,43 @@ fn route(
         costs.max().unwrap_or(0)
     };
     reserve_budget(context, operation, Some(&max_cost))?;
-    let candidates = targets.iter().map(|(position, _)| CandidateState::new(*position)).collect();
     drop(targets);
-    Ok(RoutingDecision { responses, peek, size, candidates, route })
+    Ok(RoutingDecision { responses, translations, peek, size, candidates, route })
+}
+
+/// Translates the request for the candidates that stand before the first one that takes it as it is, up to the
+/// first for which that succeeds. So a request that none can carry is refused before it takes anything.
+fn prepare(
+    translations: &mut Translations,
+    candidates: &mut [CandidateState],
+    route: &routing::Route,
+    body: &[u8],
+    policy: &DropPolicy,
+) -> Result<(), Refusal> {
+    let mut first_refusal = None;
+    let mut is_of_all = false;
+    for candidate in candidates {
+        if candidate.way == Way::PassThrough {
+            return Ok(());
+        }
+        if is_of_all {
+            candidate.leave_reason = Some(LeaveReason::Untranslatable);
+            continue;
+        }
+        let Some(target) = route.targets.get(candidate.position) else { continue };
+        match translations.make(target, body, policy) {
+            Ok(number) => {
+                candidate.way = Way::Translated(Some(number));
+                return Ok(());
+            }
+            Err(refusal) => {
+                candidate.leave_reason = Some(LeaveReason::Untranslatable);
+                is_of_all = !refusal.is_of_model;
+                first_refusal.get_or_insert(refusal);
+            }
+        }
+    }
+    first_refusal.map_or(Ok(()), Err)
 }
 
 /// The surface that an operation needs and what the targets of its route serve, if none of them serves it.

@@ -13,6 +13,8 @@ use super::relay::RelayPlan;
 use super::responses::ResponsesCall;
 use super::rewritten_body::Change;
 use super::streaming_body::StreamingBody;
+use super::translated_answer::TranslatedAnswer;
+use super::translations::{Translated, Translations, Way};
 use crate::api::messages_headers;
 use crate::bedrock::body::Peek;
 use crate::bedrock::path::Call;
@@ -23,7 +25,10 @@ use crate::routing::{
     Bound, Candidate, Candidates, Excess, Permit, QuotaDemand, RequestSize, Route, Target,
     left_out_until,
 };
-use crate::upstream::ExpectedAnswer;
+use crate::upstream::{BuildRequestError, ExpectedAnswer};
+
+/// What a translated request is translated into, as headers, logs and metrics name it.
+const TO_CONVERSE: &str = "converse";
 
 /// A request with the targets that can serve it.
 #[derive(Debug)]
@@ -51,6 +56,8 @@ pub(super) struct RoutedRequest {
     pub(super) may_await_grant: bool,
     /// What is special to a request of the Responses API; `None` for all others.
     pub(super) responses: Option<Box<ResponsesCall>>,
+    /// Its translations; `None` if no candidate needs one.
+    pub(super) translations: Option<Box<Translations>>,
 }
 
 impl RoutedRequest {
@@ -87,6 +94,67 @@ impl RoutedRequest {
         self.context.guards.budget.as_ref()?;
         let model = self.call.model().filter(|_| !self.is_bidirectional())?;
         Some(target.bound(&self.size, model))
+    }
+
+    /// Makes the translation for the candidate with this index, if it needs one. If it can't be translated for
+    /// that candidate, the request gives up on it.
+    pub(super) fn translate(&mut self, index: usize) -> bool {
+        let Some(Way::Translated(None)) = self.candidates.get(index).map(|it| it.way) else {
+            return true;
+        };
+        let policy = &self.context.gateway().drop_policy;
+        let made = match (self.target(index).cloned(), &mut self.translations) {
+            (Some(target), Some(all)) => all.make(&target, &self.body, policy).ok(),
+            _ => None,
+        };
+        if made.is_none() {
+            self.give_up_on(index, LeaveReason::Untranslatable);
+        } else if let Some(candidate) = self.candidates.get_mut(index) {
+            candidate.way = Way::Translated(made);
+        }
+        made.is_some()
+    }
+
+    /// Gives up on the candidates for which the request can't be translated.
+    pub(super) fn leave_untranslatable(&mut self) {
+        if self.translations.is_none() {
+            return;
+        }
+        for index in 0..self.candidates.len() {
+            if self.candidates.get(index).is_some_and(|it| it.leave_reason.is_none()) {
+                self.translate(index);
+            }
+        }
+    }
+
+    /// The translation that a target gets; `None` if it gets the request as it came.
+    ///
+    /// # Errors
+    /// If the translation is not made.
+    pub(super) fn translated(
+        &self,
+        target: &Target,
+    ) -> Result<Option<&Translated>, BuildRequestError> {
+        let Some(translations) = &self.translations else { return Ok(None) };
+        let is_target = |candidate: &&CandidateState| {
+            let own = self.route.targets.get(candidate.position);
+            own.is_some_and(|own| std::ptr::eq(&**own, target))
+        };
+        match self.candidates.iter().find(is_target).map(|candidate| candidate.way) {
+            Some(Way::Translated(number)) => {
+                let made = number.and_then(|number| translations.get(number));
+                made.map(Some).ok_or(BuildRequestError::NotTranslated)
+            }
+            Some(Way::PassThrough) | None => Ok(None),
+        }
+    }
+
+    /// Notes how the target that answers got the request.
+    pub(super) fn note_translation(&mut self, target: &Target) {
+        let Ok(Some(translated)) = self.translated(target) else { return };
+        let dropped = translated.dropped.clone();
+        let answer = &mut self.context.answer;
+        (answer.translated, answer.dropped) = (Some(TO_CONVERSE), dropped);
     }
 
     /// The candidates that the request has not given up on, best first; built lazily.
@@ -187,7 +255,8 @@ impl RoutedRequest {
         is_last_resort || target.is_some_and(|target| target.may_try(operation, now))
     }
 
-    /// The answer that the client expects: of which API, and whether as a stream.
+    /// The answer that the client expects: of which API, and whether as a stream. A target that gets a
+    /// translation gives another one.
     pub(super) fn expected(&self) -> ExpectedAnswer {
         let operation = self.call.operation;
         // A count is never a stream, whatever the body says.
@@ -203,13 +272,24 @@ impl RoutedRequest {
     }
 
     /// How a success of this target is relayed.
-    pub(super) fn relay_plan(&self, target: &Target) -> RelayPlan {
+    pub(super) fn relay_plan(
+        &self,
+        target: &Target,
+        answer: Option<Box<TranslatedAnswer>>,
+    ) -> RelayPlan {
         let ExpectedAnswer { api, streams } = self.expected();
+        if answer.is_some() {
+            let translated = self.translated(target).ok().flatten();
+            let dropped_betas = translated.and_then(|it| it.dropped_betas.clone());
+            let plan = RelayPlan::default();
+            return RelayPlan { api, streams, translated: answer, dropped_betas, ..plan };
+        }
         let responses = self.responses.as_ref();
         RelayPlan {
             api,
             streams,
             change: target.counts_by_runtime(self.call.operation).then_some(Change::CountTokens),
+            translated: None,
             hides_usage: self.hides_usage(),
             ids: responses.and_then(|it| it.sealer(self.context.gateway(), target)),
             dropped_betas: match api {
@@ -252,7 +332,11 @@ impl RoutedRequest {
 
     /// Takes a permit for another candidate than this one, if one has quota left.
     pub(super) fn acquire_other(&self, index: usize) -> Option<(usize, Permit)> {
-        self.route.enter(self.others(index, Instant::now()))
+        let is_ready = |other: &Candidate| {
+            let way = self.candidates.get(other.index).map(|it| it.way);
+            way != Some(Way::Translated(None))
+        };
+        self.route.enter(self.others(index, Instant::now()).filter(is_ready))
     }
 
     /// Whether a candidate other than this one would take the request now, as far as cooldowns show.
@@ -299,6 +383,8 @@ pub(super) struct CandidateState {
     is_last_resort: bool,
     /// Whether it was passed over in the queue because others ahead claim its quota.
     pub(super) is_claimed_by_others: bool,
+    /// How it gets the request.
+    pub(super) way: Way,
 }
 
 /// Why a request gives up on a candidate.
@@ -308,6 +394,8 @@ pub(super) enum LeaveReason {
     Denied(StatusCode),
     /// The target's model does not support this request.
     Unsupported(StatusCode),
+    /// The request can't be translated for the target's model.
+    Untranslatable,
     /// The service failed, or did not answer in time.
     Failed(StatusCode),
     /// The request takes more tokens than the whole quota, and was throttled.
@@ -324,9 +412,10 @@ impl LeaveReason {
     fn is_failure(self) -> bool {
         match self {
             LeaveReason::Failed(_) | LeaveReason::Unreachable | LeaveReason::Unusable => true,
-            LeaveReason::Denied(_) | LeaveReason::Unsupported(_) | LeaveReason::Oversized(_) => {
-                false
-            }
+            LeaveReason::Denied(_)
+            | LeaveReason::Unsupported(_)
+            | LeaveReason::Untranslatable
+            | LeaveReason::Oversized(_) => false,
         }
     }
 
@@ -336,19 +425,23 @@ impl LeaveReason {
             LeaveReason::Denied(status)
             | LeaveReason::Unsupported(status)
             | LeaveReason::Failed(status) => Some(status),
-            LeaveReason::Oversized(_) | LeaveReason::Unreachable | LeaveReason::Unusable => None,
+            LeaveReason::Untranslatable
+            | LeaveReason::Oversized(_)
+            | LeaveReason::Unreachable
+            | LeaveReason::Unusable => None,
         }
     }
 }
 
 impl CandidateState {
-    pub(super) fn new(position: usize) -> CandidateState {
+    pub(super) fn new(position: usize, way: Way) -> CandidateState {
         CandidateState {
             position,
             attempts: 0,
             leave_reason: None,
             is_last_resort: false,
             is_claimed_by_others: false,
+            way,
         }
     }
 }

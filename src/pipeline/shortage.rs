@@ -73,7 +73,7 @@ impl Cause {
     ) -> Option<Cause> {
         Some(match state.leave_reason {
             Some(LeaveReason::Denied(_)) => Cause::Denied,
-            Some(LeaveReason::Unsupported(_)) => Cause::Unsupported,
+            Some(LeaveReason::Unsupported(_) | LeaveReason::Untranslatable) => Cause::Unsupported,
             Some(LeaveReason::Oversized(_)) => Cause::Oversized,
             Some(LeaveReason::Failed(_)) => Cause::Failed,
             Some(LeaveReason::Unreachable) => Cause::Unreachable,

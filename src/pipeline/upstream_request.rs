@@ -1,14 +1,16 @@
 //! The request of one attempt: the target's model in the path, the headers that pass, the body with its
 //! maximum of output tokens lowered to the target's, and a fresh signature.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::SystemTime;
 
 use bytes::Bytes;
 use http::uri::PathAndQuery;
-use http::{HeaderMap, Request, Uri, header, request};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Uri, header, request};
+use smallvec::SmallVec;
 
 use super::context::OpenSpan;
+use super::headers::BEDROCK_PREFIX;
 use super::responses::forbids_stored_chat;
 use super::routed::RoutedRequest;
 use crate::api::{count_tokens, messages_headers};
@@ -22,26 +24,26 @@ use crate::upstream::{BuildRequestError, sign};
 
 /// An attempt's request before it is signed.
 #[derive(Debug)]
-pub(super) struct Prepared {
+pub(super) struct Prepared<'r> {
     /// What signs it.
     pub(super) auth: Arc<Auth>,
     pub(super) head: request::Parts,
-    pub(super) payload: Payload,
+    pub(super) payload: Payload<'r>,
 }
 
 /// The body of an attempt's request.
 #[derive(Debug)]
-pub(super) struct Payload {
+pub(super) struct Payload<'r> {
     pub(super) body: Bytes,
-    /// Whether it differs from the client's body.
-    is_changed: bool,
+    /// Where its hash is kept for further attempts. `None`: it is the target's own.
+    kept: Option<&'r OnceLock<PayloadHash>>,
 }
 
-impl Payload {
-    /// The hash of the body; that of the client's body is computed once for all attempts.
-    pub(super) fn hash(&self, routed: &RoutedRequest) -> PayloadHash {
+impl Payload<'_> {
+    /// The hash of the body; one that other attempts have too is computed once for all.
+    pub(super) fn hash(&self) -> PayloadHash {
         let hash = || PayloadHash::of(&self.body);
-        if self.is_changed { hash() } else { *routed.hash.get_or_init(hash) }
+        self.kept.map_or_else(hash, |kept| *kept.get_or_init(hash))
     }
 }
 
@@ -55,32 +57,54 @@ pub(super) fn signed(
     if let Some(span) = span {
         span.inject(&mut head.headers);
     }
-    let hash = || payload.hash(routed);
+    let hash = || payload.hash();
     sign::authorize(&mut head, hash, &auth, &target.endpoint.region, SystemTime::now())?;
     Ok(Request::from_parts(head, payload.body))
 }
 
 /// Prepares an attempt on `target`, or returns why that is impossible. The request's headers are those
 /// that [`strip_for_upstream`](super::headers::strip_for_upstream) has left.
-pub(super) fn prepare(
-    routed: &RoutedRequest,
+pub(super) fn prepare<'r>(
+    routed: &'r RoutedRequest,
     target: &Target,
-) -> Result<Prepared, BuildRequestError> {
+) -> Result<Prepared<'r>, BuildRequestError> {
     let credentials = &target.endpoint.credentials;
     let auth = credentials
         .auth()
         .ok_or_else(|| BuildRequestError::NoCredentials(credentials.problem()))?;
+    let translated = routed.translated(target)?;
     // A validated model id always gives a valid path.
-    let uri = uri(routed, target).ok_or(BuildRequestError::InvalidPath)?;
+    let uri = match translated {
+        Some(translated) => target.uri(translated.operation),
+        None => uri(routed, target),
+    };
     let (mut head, ()) = Request::new(()).into_parts();
     head.method = routed.head.method.clone();
-    head.uri = uri;
+    head.uri = uri.ok_or(BuildRequestError::InvalidPath)?;
     head.headers = routed.head.headers.clone();
+    if let Some(translated) = translated {
+        headers_of_translation(&mut head.headers);
+        head.headers.insert(header::HOST, target.origin(translated.operation).host());
+        let payload = Payload { body: translated.body.clone(), kept: Some(&translated.hash) };
+        return Ok(Prepared { auth, head, payload });
+    }
     head.headers.insert(header::HOST, target.origin(routed.call.operation).host());
     let changed = changed_body(routed, target, &mut head.headers);
-    let is_changed = changed.is_some();
-    let body = changed.unwrap_or_else(|| routed.body.clone());
-    Ok(Prepared { auth, head, payload: Payload { body, is_changed } })
+    let payload = match changed {
+        Some(body) => Payload { body, kept: None },
+        None => Payload { body: routed.body.clone(), kept: Some(&routed.hash) },
+    };
+    Ok(Prepared { auth, head, payload })
+}
+
+/// Leaves of the headers what goes with a translation: nothing of the client's API, nor what its body has now.
+fn headers_of_translation(headers: &mut HeaderMap) {
+    messages_headers::remove(headers);
+    let own: SmallVec<[HeaderName; 4]> =
+        headers.keys().filter(|name| name.as_str().starts_with(BEDROCK_PREFIX)).cloned().collect();
+    own.iter().for_each(|name| drop(headers.remove(name)));
+    headers.remove(header::ACCEPT);
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
 }
 
 /// The body as the target gets it, if that is not the client's; sets the headers that go with it.

@@ -9,9 +9,12 @@ use bytes::{Bytes, BytesMut};
 use super::event_tap::{EventError, EventTap};
 use super::responses::IdSealer;
 use super::rewritten_body::{Change, RewriteError, RewrittenBody};
+use super::translated_answer::{TranslatedAnswer, TranslatedStream};
+use crate::bedrock::dialect::DialectError;
 use crate::bedrock::event_stream::{Frame, Kind, frame_len};
 use crate::bedrock::stop::{self, Stop};
 use crate::bedrock::{Api, Usage, UsageReader};
+use crate::bridge::AnswerError;
 
 /// Longest split frame that is parsed, in bytes. Longer ones are relayed unparsed; those with token
 /// counts are far shorter.
@@ -32,6 +35,19 @@ pub(super) enum UsageTap {
     Unary(UnaryTap),
     /// A JSON answer that is held back to be changed.
     Rewritten(UnaryTap, RewrittenBody),
+    /// A whole answer that was translated before it is passed on.
+    Translated(Box<TranslatedAnswer>),
+    /// A stream that is translated.
+    TranslatedStream(Box<TranslatedStream>),
+}
+
+/// Why an answer can't be relayed any further.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum TapError {
+    #[error(transparent)]
+    Rewrite(#[from] RewriteError),
+    #[error(transparent)]
+    Answer(#[from] AnswerError),
 }
 
 impl UsageTap {
@@ -41,7 +57,7 @@ impl UsageTap {
 
     /// The tap of a stream whose beginning is read, too.
     pub(super) fn stream_with_initial_usage() -> UsageTap {
-        UsageTap::Stream(StreamTap { reads_initial_usage: true, ..StreamTap::default() })
+        UsageTap::Stream(StreamTap::with_initial_usage())
     }
 
     /// `from_headers` are the counts of the response's headers. The body is read if they are missing, or if
@@ -62,8 +78,29 @@ impl UsageTap {
         UsageTap::Rewritten(tap, RewrittenBody::new(change))
     }
 
+    /// The tap of an answer that is translated.
+    pub(super) fn translated(answer: Box<TranslatedAnswer>) -> UsageTap {
+        match *answer {
+            TranslatedAnswer::Stream(stream) => UsageTap::TranslatedStream(stream),
+            whole @ TranslatedAnswer::Whole { .. } => UsageTap::Translated(Box::new(whole)),
+        }
+    }
+
+    /// Whether it is that of a stream that is translated.
+    pub(super) fn is_translated(&self) -> bool {
+        matches!(self, UsageTap::TranslatedStream(_))
+    }
+
+    /// Ends a stream that is translated with this error, in the client's form; `None` if it is none.
+    pub(super) fn fail(&mut self, error: &DialectError, request_id: &str) -> Option<Bytes> {
+        match self {
+            UsageTap::TranslatedStream(stream) => Some(stream.fail(error, request_id)),
+            _ => None,
+        }
+    }
+
     /// Reads a chunk and returns what can be passed on.
-    pub(super) fn pass(&mut self, chunk: Bytes) -> Result<Bytes, RewriteError> {
+    pub(super) fn pass(&mut self, chunk: Bytes) -> Result<Bytes, TapError> {
         match self {
             UsageTap::Stream(tap) => tap.pass(&chunk),
             UsageTap::Events(tap) => return Ok(tap.pass(chunk)),
@@ -73,6 +110,8 @@ impl UsageTap {
                 body.hold(&chunk)?;
                 return Ok(Bytes::new());
             }
+            UsageTap::Translated(_) => {}
+            UsageTap::TranslatedStream(stream) => return Ok(stream.pass(&chunk)?),
         }
         Ok(chunk)
     }
@@ -81,7 +120,7 @@ impl UsageTap {
     pub(super) fn take_error(&mut self) -> Option<EventError> {
         match self {
             UsageTap::Events(tap) => tap.take_error(),
-            UsageTap::Stream(_) | UsageTap::Unary(_) | UsageTap::Rewritten(..) => None,
+            _ => None,
         }
     }
 
@@ -91,24 +130,35 @@ impl UsageTap {
     }
 
     /// What was held back, now that the answer is whole.
-    pub(super) fn finish(&mut self) -> Result<Bytes, RewriteError> {
+    pub(super) fn finish(&mut self) -> Result<Bytes, TapError> {
         match self {
-            UsageTap::Rewritten(_, body) => body.finish(),
-            UsageTap::Stream(_) | UsageTap::Events(_) | UsageTap::Unary(_) => Ok(Bytes::new()),
+            UsageTap::Rewritten(_, body) => Ok(body.finish()?),
+            UsageTap::TranslatedStream(stream) => Ok(stream.finish_out()?),
+            UsageTap::Stream(_)
+            | UsageTap::Events(_)
+            | UsageTap::Unary(_)
+            | UsageTap::Translated(_) => Ok(Bytes::new()),
         }
     }
 
     /// Whether what is passed on may have another length than the upstream's answer.
     pub(super) fn changes_length(&self) -> bool {
-        matches!(self, UsageTap::Events(_) | UsageTap::Rewritten(..))
+        matches!(
+            self,
+            UsageTap::Events(_) | UsageTap::Rewritten(..) | UsageTap::TranslatedStream(_)
+        )
     }
 
     /// Whether the last byte that passed was within a frame.
     pub(super) fn is_within_frame(&self) -> bool {
         match self {
             UsageTap::Stream(tap) => tap.skip > 0 || !tap.partial.is_empty(),
+            UsageTap::TranslatedStream(stream) => stream.is_within_frame(),
             // Of these only whole events are passed on.
-            UsageTap::Events(_) | UsageTap::Unary(_) | UsageTap::Rewritten(..) => false,
+            UsageTap::Events(_)
+            | UsageTap::Unary(_)
+            | UsageTap::Rewritten(..)
+            | UsageTap::Translated(_) => false,
         }
     }
 
@@ -120,7 +170,9 @@ impl UsageTap {
                 !self.is_within_frame() && !tap.is_unparsable && !tap.saw_exception
             }
             UsageTap::Events(tap) => tap.accepts_event(),
-            UsageTap::Unary(_) | UsageTap::Rewritten(..) => false,
+            // What goes out is whole events, wherever the upstream breaks off.
+            UsageTap::TranslatedStream(_) => true,
+            UsageTap::Unary(_) | UsageTap::Rewritten(..) | UsageTap::Translated(_) => false,
         }
     }
 
@@ -128,9 +180,10 @@ impl UsageTap {
     /// events are longer than that. `None` for what is no stream.
     pub(super) fn tokens(&self) -> Option<u64> {
         match self {
-            UsageTap::Stream(tap) => Some(tap.events.max(tap.tokens_of_text())),
+            UsageTap::Stream(tap) => Some(tap.tokens()),
+            UsageTap::TranslatedStream(stream) => Some(stream.tap.tokens()),
             UsageTap::Events(tap) => Some(tap.tokens()),
-            UsageTap::Unary(_) | UsageTap::Rewritten(..) => None,
+            UsageTap::Unary(_) | UsageTap::Rewritten(..) | UsageTap::Translated(_) => None,
         }
     }
 
@@ -138,8 +191,9 @@ impl UsageTap {
     pub(super) fn initial_usage(&self) -> Option<Usage> {
         match self {
             UsageTap::Stream(tap) => tap.initial_usage,
+            UsageTap::TranslatedStream(stream) => stream.tap.initial_usage,
             UsageTap::Events(tap) => tap.initial_usage(),
-            UsageTap::Unary(_) | UsageTap::Rewritten(..) => None,
+            UsageTap::Unary(_) | UsageTap::Rewritten(..) | UsageTap::Translated(_) => None,
         }
     }
 
@@ -147,8 +201,9 @@ impl UsageTap {
     pub(super) fn saw_exception(&self) -> bool {
         match self {
             UsageTap::Stream(tap) => tap.saw_exception,
+            UsageTap::TranslatedStream(stream) => stream.tap.saw_exception,
             UsageTap::Events(tap) => tap.has_failed(),
-            UsageTap::Unary(_) | UsageTap::Rewritten(..) => false,
+            UsageTap::Unary(_) | UsageTap::Rewritten(..) | UsageTap::Translated(_) => false,
         }
     }
 
@@ -157,21 +212,27 @@ impl UsageTap {
         match self {
             UsageTap::Stream(tap) => !tap.is_unparsable && tap.stop() == Stop::Open,
             UsageTap::Events(tap) => tap.lacks_stop_event(),
-            UsageTap::Unary(_) | UsageTap::Rewritten(..) => false,
+            UsageTap::TranslatedStream(stream) => !stream.has_stopped(),
+            UsageTap::Unary(_) | UsageTap::Rewritten(..) | UsageTap::Translated(_) => false,
         }
     }
 
     /// Whether the event has passed that ends a stream of server-sent events.
     pub(super) fn has_ended(&self) -> bool {
-        matches!(self, UsageTap::Events(tap) if !tap.lacks_stop_event())
+        match self {
+            UsageTap::Events(tap) => !tap.lacks_stop_event(),
+            UsageTap::TranslatedStream(stream) => stream.has_stopped(),
+            _ => false,
+        }
     }
 
     /// Whether more must follow what has passed: a stream lacks its stop event, or JSON its end.
     pub(super) fn is_incomplete(&self) -> bool {
         match self {
-            UsageTap::Stream(_) | UsageTap::Events(_) => {
+            UsageTap::Stream(_) | UsageTap::Events(_) | UsageTap::TranslatedStream(_) => {
                 self.lacks_stop_event() && !self.saw_exception()
             }
+            UsageTap::Translated(_) => false,
             UsageTap::Unary(tap) | UsageTap::Rewritten(tap, _) => tap.is_incomplete(),
         }
     }
@@ -181,6 +242,8 @@ impl UsageTap {
         match self {
             UsageTap::Stream(tap) => tap.usage(),
             UsageTap::Events(tap) => tap.usage(),
+            UsageTap::TranslatedStream(stream) => stream.tap.usage(),
+            UsageTap::Translated(answer) => answer.usage(),
             UsageTap::Unary(tap) | UsageTap::Rewritten(tap, _) => tap.usage(),
         }
     }
@@ -208,7 +271,17 @@ pub(super) struct StreamTap {
 }
 
 impl StreamTap {
-    fn pass(&mut self, chunk: &[u8]) {
+    /// A tap that reads the beginning, too.
+    pub(super) fn with_initial_usage() -> StreamTap {
+        StreamTap { reads_initial_usage: true, ..StreamTap::default() }
+    }
+
+    /// How many output tokens have passed, about.
+    fn tokens(&self) -> u64 {
+        self.events.max(self.tokens_of_text())
+    }
+
+    pub(super) fn pass(&mut self, chunk: &[u8]) {
         let mut rest = chunk;
         while !rest.is_empty() && !self.is_unparsable {
             rest = if self.skip > 0 {

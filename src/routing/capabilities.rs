@@ -1,7 +1,7 @@
 //! What a target's model can take: the schema of its bodies, its features and its cap on output.
 
 use crate::bedrock::body::Peek;
-use crate::bedrock::{Api, Family, Features, Operation};
+use crate::bedrock::{Api, Family, Features, ModelId, Operation};
 use crate::catalogue::{Endpoint, ModelFacts, Surface, Surfaces};
 use crate::config;
 
@@ -14,6 +14,8 @@ const DEFAULT_MAX_OUTPUT: u64 = 4096;
 pub struct Capabilities {
     /// The schema of the model's InvokeModel bodies.
     pub family: Family,
+    /// Whether not even the maker of its model is known: the id is an ARN that does not show it.
+    pub is_opaque: bool,
     pub(super) configured_cap: Option<u32>,
     /// The model's own cap, by the catalogue.
     pub(super) known_cap: Option<u32>,
@@ -31,7 +33,7 @@ pub struct Capabilities {
 impl Capabilities {
     pub(super) fn new(
         config: &config::Target,
-        family: Family,
+        base_model: &ModelId,
         model_info: Option<&ModelFacts>,
     ) -> Capabilities {
         let known = model_info.and_then(ModelFacts::features);
@@ -42,7 +44,8 @@ impl Capabilities {
         };
         let unnamed = known.map_or(of_unknown, |known| known.common(Features::UNNAMED));
         Capabilities {
-            family,
+            family: base_model.family(),
+            is_opaque: base_model.base().is_none(),
             configured_cap: config.max_output_tokens,
             known_cap: model_info.and_then(|info| info.max_output_tokens),
             features: config.features.map(|named| [named, unnamed].into_iter().collect()).or(known),
@@ -77,6 +80,11 @@ impl Capabilities {
                 is_elsewhere || self.surfaces.contains(surface)
             }
         }
+    }
+
+    /// Whether requests can be translated for it: into Converse.
+    pub fn takes_translations(&self) -> bool {
+        self.service == Endpoint::Runtime && self.surfaces.contains(Surface::Converse)
     }
 
     /// Largest answer, in tokens: what the target lowers maxima to, or the model's own, if one is known.

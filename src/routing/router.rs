@@ -27,7 +27,8 @@ use crate::bedrock::model_id::ModelIdError;
 use crate::bedrock::region;
 use crate::catalogue::Endpoint as Service;
 use crate::config::{
-    self, Balance, Config, Endpoint, EndpointError, Glob, GlobError, StoreResponses, Unrouted,
+    self, Balance, Config, Endpoint, EndpointError, Glob, GlobError, StoreResponses, Translate,
+    Unrouted,
 };
 use crate::fleet::Fleet;
 use crate::quota::{DailyQuotas, QueueSignal, Quota, QuotaLimits};
@@ -129,6 +130,8 @@ pub struct Route {
     pub wait_before_fallback: Duration,
     /// Whether its targets may store responses.
     pub stores_responses: StoresResponses,
+    /// Which requests are translated for its targets.
+    pub translate: Translate,
 }
 
 /// Whether the targets of a route may store responses.
@@ -163,6 +166,7 @@ impl Route {
         balance: Balance,
         wait_before_fallback: Duration,
         stores_responses: StoresResponses,
+        translate: Translate,
         group: Arc<TargetGroup>,
     ) -> Arc<Route> {
         let capabilities = targets.iter().map(|target| *target.capabilities()).collect();
@@ -174,6 +178,7 @@ impl Route {
             balance,
             wait_before_fallback,
             stores_responses,
+            translate,
         })
     }
 
@@ -329,7 +334,8 @@ impl Router {
             position.and_then(|index| self.groups.get(index)).unwrap_or(&self.default.group);
         let group = Arc::clone(group);
         let stores = StoresResponses::Always;
-        Route::new([target].into_iter().collect(), Balance::Priority, Duration::ZERO, stores, group)
+        let targets = [target].into_iter().collect();
+        Route::new(targets, Balance::Priority, Duration::ZERO, stores, Translate::Never, group)
     }
 
     /// The route that the config has for a requested model; `None` if no route matches it.
@@ -399,8 +405,9 @@ impl Router {
         for (first, index) in targets.iter().zip(models) {
             let (_, group) = self.with_group(*index).ok_or(RouterError::Target)?;
             let stores = StoresResponses::Never;
+            let (order, translate) = (Balance::Priority, Translate::default());
             let route =
-                |targets| Route::new(targets, Balance::Priority, wait, stores, Arc::clone(group));
+                |targets| Route::new(targets, order, wait, stores, translate, Arc::clone(group));
             let others = targets.iter().filter(|other| !Arc::ptr_eq(other, first));
             routes.with_fallback.push(route([first].into_iter().chain(others).cloned().collect()));
             routes.alone.push(route([Arc::clone(first)].into_iter().collect()));
@@ -415,7 +422,8 @@ impl Router {
         let wait = route.wait_before_fallback;
         let named = route.targets.iter().filter_map(|index| config.targets.get(*index));
         let stores = StoresResponses::of(config, route.store, named);
-        let found = Route::new(targets, route.balance, wait, stores, Arc::clone(group));
+        let (order, translate) = (route.balance, route.translate);
+        let found = Route::new(targets, order, wait, stores, translate, Arc::clone(group));
         let route_number = self.routes;
         self.routes += 1;
         for pattern in &route.models {
@@ -690,5 +698,6 @@ fn unrouted_route(
     target.listen();
     let targets = [target].into_iter().collect();
     let stores = StoresResponses::of(config, config.apis.responses.store, [&configured]);
-    Route::new(targets, Balance::Priority, Duration::ZERO, stores, group)
+    let translate = Translate::default();
+    Route::new(targets, Balance::Priority, Duration::ZERO, stores, translate, group)
 }

@@ -29,6 +29,7 @@ use crate::bedrock::api_path;
 use crate::bedrock::named_limit::NamedLimit;
 use crate::bedrock::path::model_path;
 use crate::bedrock::{Api, ModelId, Operation, ServiceTier, Usage};
+use crate::bridge;
 use crate::catalogue::{Endpoint, ModelFacts};
 use crate::config;
 use crate::fleet::{Fleet, FleetListener};
@@ -124,6 +125,8 @@ pub struct Target {
     token_counter: Option<Box<TokenCounter>>,
     /// The retired model in whose place its model is.
     replaces: Option<Box<str>>,
+    /// What translations must know of its model, once there is one.
+    translated_model: OnceLock<Box<bridge::Model>>,
 }
 
 impl Target {
@@ -147,7 +150,7 @@ impl Target {
             display_name: config.display_name.clone().unwrap_or_else(|| config.name.clone()),
             model_header: HeaderValue::from_maybe_shared(inline_model_bytes(model.as_str()))
                 .unwrap_or_else(|_| HeaderValue::from_static("-")),
-            capabilities: Capabilities::new(config, base_model.family(), known),
+            capabilities: Capabilities::new(config, &base_model, known),
             burndown: u64::from(config.output_burndown.or_else(|| known?.burndown).unwrap_or(1)),
             reserve: config.reserve,
             further: further.map(OnceLock::from).unwrap_or_default(),
@@ -177,7 +180,20 @@ impl Target {
             access: access::SharedAccess::default(),
             fleet,
             listeners: OnceLock::new(),
+            translated_model: OnceLock::new(),
         }
+    }
+
+    /// What translations must know of its model. Its largest answer is the target's cap.
+    pub fn translated_model(&self) -> &bridge::Model {
+        self.translated_model.get_or_init(|| {
+            let unknown = ModelFacts::default();
+            let facts = self.model_info.as_deref().unwrap_or(&unknown);
+            let base = self.base_model();
+            let mut model = bridge::Model::of(base.base().unwrap_or(base.as_str()), facts);
+            model.max_output_tokens = self.capabilities.max_output_tokens();
+            Box::new(model)
+        })
     }
 
     /// The text of its model id, read from the header value, which an answer has just copied and which is

@@ -60,6 +60,10 @@ pub struct AccessLogEntry<'a> {
     pub choice: Option<&'static str>,
     /// Beta flags of the client that the target's surface does not take, with commas between them.
     pub dropped_betas: Option<&'a str>,
+    /// The operation into which the request was translated.
+    pub translated: Option<&'static str>,
+    /// What was left out in the translation, with commas between the names.
+    pub dropped: Option<&'a str>,
     /// Time in the queue.
     pub queued_ms: u64,
     /// Time to the head of the answer; `None` if the client went away before it.
@@ -223,6 +227,8 @@ fn json(line: &AccessLogEntry<'_>, attempts: &[Attempt]) -> Vec<u8> {
         .some_plain("fallback_reason", line.fallback_reason)
         .some_plain("choice", line.choice)
         .some_text("dropped_betas", line.dropped_betas)
+        .some_plain("translated", line.translated)
+        .some_text("dropped", line.dropped)
         .number("queued_ms", line.queued_ms)
         .some_number("first_byte_ms", line.first_byte_ms)
         .number("duration_ms", line.duration_ms)
@@ -314,6 +320,8 @@ mod tests {
             fallback_reason: None,
             choice: None,
             dropped_betas: None,
+            translated: None,
+            dropped: None,
             queued_ms: 1,
             first_byte_ms: Some(2),
             duration_ms: 3,

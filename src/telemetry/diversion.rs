@@ -37,6 +37,8 @@ pub enum PassedOverReason {
     BetaFlag,
     /// The body has the schema of another model family.
     Schema,
+    /// The request can't be translated for its model.
+    Translation,
     /// It does not serve the API, or its endpoint takes no guardrail and the request has one.
     Surface,
     /// The policy of the client does not allow it.
@@ -80,6 +82,7 @@ impl PassedOverReason {
             }
             PassedOverReason::BetaFlag => "beta_flag",
             PassedOverReason::Schema => "schema",
+            PassedOverReason::Translation => "translation",
             PassedOverReason::Surface => "surface",
             PassedOverReason::Policy => "policy",
             PassedOverReason::Unpriced => "unpriced",
@@ -190,6 +193,7 @@ mod tests {
             Reason::Denied,
             Reason::Oversized,
             Reason::Schema,
+            Reason::Translation,
             Reason::Surface,
             Reason::Policy,
             Reason::Unpriced,

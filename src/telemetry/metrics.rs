@@ -64,6 +64,7 @@ pub struct Metrics {
     pub client_denied: IntCounterVec,
     pub service_tiers: IntCounterVec,
     pub assumed_prices: IntCounterVec,
+    pub translated_requests: IntCounterVec,
     pub client_budget_used: GaugeVec,
     pub client_key_expiry: IntGaugeVec,
     /// When AWS retires the models of targets.
@@ -351,6 +352,12 @@ impl Metrics {
                 "sluice_assumed_prices_total",
                 "Requests whose service tier has no stated price, by reason.",
                 &["reason"],
+            ),
+            translated_requests: counters(
+                "sluice_translated_requests_total",
+                "Requests that were translated for the target that answered, by the client's API and \
+                 the operation into which they were.",
+                &["api", "to"],
             ),
             panics: register(
                 &registry,

@@ -75,6 +75,10 @@ pub struct Record<'a> {
     pub first_byte_ms: Option<u64>,
     /// Time to the last byte.
     pub duration_ms: u64,
+    /// The operation into which the request was translated; `None` if it was not.
+    pub translated: Option<&'a str>,
+    /// What was left out in the translation, with commas between the names.
+    pub dropped: Option<&'a str>,
 }
 
 /// The usage log; empty if it is disabled.
@@ -145,7 +149,9 @@ fn json(record: &Record<'_>) -> Vec<u8> {
         .real_or_null("cost_usd", record.cost_usd)
         .number("queued_ms", record.queued_ms)
         .number_or_null("first_byte_ms", record.first_byte_ms)
-        .number("duration_ms", record.duration_ms);
+        .number("duration_ms", record.duration_ms)
+        .text_or_null("translated", record.translated)
+        .text_or_null("dropped", record.dropped);
     object.finish()
 }
 

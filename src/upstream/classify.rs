@@ -19,6 +19,9 @@ pub enum FailureClass {
     /// The target sent a compressed success, which the gateway can't read: the request goes to the next
     /// target and is not retried on this one, since each success is paid for.
     Encoded,
+    /// The target sent a success that can't be translated into the client's API: the request goes to the
+    /// next target and is not retried on this one, since each success is paid for.
+    Untranslatable,
     /// The gateway could not make a valid request: it has no credentials, or AWS rejected them.
     Unusable,
     /// The gateway had no resources left to open a connection. This does not affect the target's state.
@@ -35,12 +38,13 @@ pub enum FailureClass {
 
 impl FailureClass {
     /// All classes, in the order of their declaration.
-    pub const ALL: [FailureClass; 10] = [
+    pub const ALL: [FailureClass; 11] = [
         FailureClass::Throttled,
         FailureClass::Exhausted,
         FailureClass::Transient,
         FailureClass::Slow,
         FailureClass::Encoded,
+        FailureClass::Untranslatable,
         FailureClass::Unusable,
         FailureClass::ResourceExhausted,
         FailureClass::Denied,
@@ -56,6 +60,7 @@ impl FailureClass {
             FailureClass::Transient => "transient",
             FailureClass::Slow => "slow",
             FailureClass::Encoded => "encoded",
+            FailureClass::Untranslatable => "untranslatable",
             FailureClass::Unusable => "unusable",
             FailureClass::ResourceExhausted => "resource_exhausted",
             FailureClass::Denied => "denied",

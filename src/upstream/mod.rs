@@ -69,6 +69,9 @@ pub enum BuildRequestError {
     /// The path of the request is not a valid URI.
     #[error("the target's path is no URI")]
     InvalidPath,
+    /// The request is not translated for the target.
+    #[error("the request is not translated for the target")]
+    NotTranslated,
     /// The URL to send it to has no host.
     #[error("the URL names no host")]
     NoHost,

@@ -141,6 +141,27 @@ impl Failure {
         Failure::local(FailureClass::Unusable, ErrorKind::ServiceUnavailable, error.to_string())
     }
 
+    /// A success that is of no use: it broke off, or can't be translated. Nothing of it has gone out.
+    pub fn of_success(
+        class: FailureClass,
+        kind: ErrorKind,
+        message: String,
+        request_id: Option<UpstreamRequestId>,
+    ) -> Failure {
+        Failure { request_id, ..Failure::local(class, kind, message) }
+    }
+
+    /// A stream that an exception has ended before anything of it has gone out.
+    pub fn of_exception(
+        kind: ErrorKind,
+        message: String,
+        request_id: Option<UpstreamRequestId>,
+    ) -> Failure {
+        let local = Failure::local(FailureClass::Transient, kind, message);
+        let class = classify(local.status, &local.reported);
+        Failure { class, from_upstream: true, request_id, ..local }.without_credentials()
+    }
+
     /// The name in metrics and the access log: the limit that ended the attempt, else its class.
     pub fn name(&self) -> &'static str {
         match self.time_limit {

@@ -142,7 +142,7 @@ async fn a_denial_for_added_headers_or_policies_takes_no_target_either() {
     })
     .await;
     let keys = ["KEY_A", "KEY_B"].map(|name| (name, format!("{name}-{}", "x".repeat(40))));
-    let guardrail = toml::toml! { identifier = "gr-1"
+    let guardrail = toml::toml! { identifier = "gr1"
     version = "1" };
     let config = config(&Simulator::start().await, &upstream)
         .client("with-guardrail", "env:KEY_A")

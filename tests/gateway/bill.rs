@@ -92,7 +92,7 @@ fn bill() -> Vec<Line> {
         line("no flex price", HAIKU_45, invoke, flex, invoked, 1_188_000, unpriced),
         line("long invoke", HAIKU_55, invoke_stream, None, long_invoke, 8_332_500, above(100_000)),
         line("invoke flex", NOVA, invoke, flex, "sim:tokens=25", 50_875, plain("flex")),
-        line("unknown tier", MICRO, converse, Some("express"), ten, 4_900, unknown),
+        line("unknown tier", MICRO, invoke, Some("express"), ten, 4_900, unknown),
         line("stated flex", QWEN, stream, flex, ten, 49_000, plain("flex")),
         Line {
             input: 200,

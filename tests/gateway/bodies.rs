@@ -12,9 +12,9 @@ const MEGABYTE: usize = 1_000_000;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn only_the_maximum_of_tokens_is_clamped_for_a_fallback() {
-    // Odd spacing, an escape, a float and an unknown key: what a re-encoded body would lose.
+    // Odd spacing, an escape, a float and members in an order of their own: what a re-encoded body would lose.
     let messages = r#"{ "anthropic_version":"bedrock-2023-05-31",
-        "max_tokens" :  5000, "temperature": 1.0, "unknown": {"b": 1, "a": 2},
+        "max_tokens" :  5000, "temperature": 1.0, "metadata": {"user_id": "b", "a": 2},
         "messages":[{"role":"user","content":"caf\u00e9 \"max_tokens\": 5000"}] }"#;
     let conversation = r#"{"messages": [{"role":"user", "content":[{"text":"caf\u00e9"}]}],
         "inferenceConfig": { "temperature": 0.50, "maxTokens":5000 }}"#;
@@ -47,7 +47,7 @@ async fn a_body_that_fits_reaches_every_target_unchanged() {
     let simulator = Simulator::start().await;
     let gateway = Gateway::with_four_models(&simulator).await;
     simulator.throttles(PRIMARY, 1);
-    let body = "{\"max_tokens\":7 ,\"anthropic_version\":\"v\",\"messages\":\
+    let body = "{\"max_tokens\":7 ,\"anthropic_version\":\"bedrock-2023-05-31\",\"messages\":\
         [{\"role\":\"user\",\"content\":\"\\u00e9\"}]}\n";
     let url = format!("{}/model/{PRIMARY}/invoke", gateway.url());
     assert_eq!(http::post(&url, &[], body).await.status, 200);
@@ -127,7 +127,7 @@ async fn a_body_that_need_not_be_read_is_relayed_untouched() {
     let simulator = Simulator::start().await;
     let gateway = Gateway::with_four_models(&simulator).await;
     let body = "\u{0}{not json, \"max_tokens\": 5000";
-    let url = format!("{}/guardrail/gr-1/version/1/apply", gateway.url());
+    let url = format!("{}/guardrail/gr1/version/1/apply", gateway.url());
     let response = http::post(&url, &[], body).await;
     assert_eq!(response.status, 400);
     assert_eq!(simulator.only_call().body_sha256, sha256_hex(body.as_bytes()));

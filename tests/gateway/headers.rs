@@ -123,7 +123,7 @@ async fn bedrocks_own_headers_reach_the_upstream() {
         ("accept", "application/json"),
         ("x-amzn-bedrock-accept", "application/json"),
         ("x-amzn-bedrock-trace", "ENABLED"),
-        ("x-amzn-bedrock-guardrailidentifier", "gr-1234567890"),
+        ("x-amzn-bedrock-guardrailidentifier", "gr1234567890"),
         ("x-amzn-bedrock-guardrailversion", "DRAFT"),
         ("x-amzn-bedrock-performanceconfig-latency", "optimized"),
         ("x-amzn-bedrock-service-tier", "priority"),
@@ -156,7 +156,7 @@ async fn an_sdks_options_reach_the_upstream() {
     let simulator = Simulator::start().await;
     let gateway = Gateway::with_four_models(&simulator).await;
     let options = json!({
-        "guardrailIdentifier": "gr-1234567890",
+        "guardrailIdentifier": "gr1234567890",
         "guardrailVersion": "DRAFT",
         "trace": "ENABLED",
         "performanceConfigLatency": "optimized",
@@ -166,7 +166,7 @@ async fn an_sdks_options_reach_the_upstream() {
         gateway.call(client, call).await.text();
         let headers: BTreeMap<_, _> = simulator.log().pop().unwrap().headers;
         for (name, value) in [
-            ("x-amzn-bedrock-guardrailidentifier", "gr-1234567890"),
+            ("x-amzn-bedrock-guardrailidentifier", "gr1234567890"),
             ("x-amzn-bedrock-guardrailversion", "DRAFT"),
             ("x-amzn-bedrock-trace", "ENABLED"),
             ("x-amzn-bedrock-performanceconfig-latency", "optimized"),

@@ -29,6 +29,7 @@ mod bidirectional;
 mod bill;
 mod bills;
 mod bodies;
+mod bridges;
 mod budget_bounds;
 mod budget_stores;
 mod budgets;

@@ -253,7 +253,7 @@ async fn a_signing_clients_policy_applies_once_its_body_is_verified() {
     let simulator = Simulator::start().await;
     let (id, secret) = ("SLUICEKEYOFTEAMA", "the-secret-of-team-a-0123456789");
     let mut guardrail = toml::Table::new();
-    guardrail.insert("identifier".to_owned(), "gr-forced".into());
+    guardrail.insert("identifier".to_owned(), "grforced".into());
     guardrail.insert("version".to_owned(), "7".into());
     let config = Config::four_models(&simulator)
         .client_that_signs("team-a", id, "TEAM_A_SECRET")
@@ -269,11 +269,11 @@ async fn a_signing_clients_policy_applies_once_its_body_is_verified() {
         let job = Job::new(&gateway.url(), vec![call]).signed_by(id, secret);
         Client::Boto3.run(job).await.remove(0)
     };
-    let other = json!({ "guardrailIdentifier": "gr-other", "guardrailVersion": "7" });
+    let other = json!({ "guardrailIdentifier": "grother", "guardrailVersion": "7" });
     for (call, error, part) in [
         (Call::converse(PRIMARY, "hello"), "AccessDeniedException", "allowed_models"),
         (Call::converse_stream(HAIKU, "hello"), "AccessDeniedException", "allowed_operations"),
-        (Call::invoke(HAIKU, "hello").options(other), "ValidationException", "gr-forced"),
+        (Call::invoke(HAIKU, "hello").options(other), "ValidationException", "grforced"),
         (
             Call::converse(HAIKU, &"x".repeat(3_000)),
             "RequestEntityTooLargeException",
@@ -288,7 +288,7 @@ async fn a_signing_clients_policy_applies_once_its_body_is_verified() {
     let answer = ask(Call::converse(HAIKU, "hello")).await;
     assert!(answer.error.is_none(), "{answer:?}");
     let body: Value = serde_json::from_str(&simulator.only_call().body).unwrap();
-    assert_eq!(body["guardrailConfig"]["guardrailIdentifier"], "gr-forced");
+    assert_eq!(body["guardrailConfig"]["guardrailIdentifier"], "grforced");
     assert_eq!(simulator.only_call().signature, Some("valid"));
     gateway.access_log(5).await;
     says(ask(Call::converse(HAIKU, "hello")).await.raised(), "AccessDeniedException", "budget");
@@ -317,7 +317,7 @@ async fn a_signing_clients_policy_applies_once_its_body_is_verified() {
 /// A guardrail of both kinds of operation, and a body that the simulator kept.
 fn guarded(simulator: &Simulator) -> Config {
     let mut guardrail = toml::Table::new();
-    guardrail.insert("identifier".to_owned(), "gr-forced".into());
+    guardrail.insert("identifier".to_owned(), "grforced".into());
     guardrail.insert("version".to_owned(), "7".into());
     team_a(simulator).of_client("guardrail", guardrail)
 }
@@ -337,12 +337,12 @@ async fn a_forced_guardrail_is_on_every_request_that_runs_a_model() {
     }
     let log = simulator.log();
     for entry in &log[..2] {
-        assert_eq!(entry.headers["x-amzn-bedrock-guardrailidentifier"], ["gr-forced"]);
+        assert_eq!(entry.headers["x-amzn-bedrock-guardrailidentifier"], ["grforced"]);
         assert_eq!(entry.headers["x-amzn-bedrock-guardrailversion"], ["7"]);
     }
     for entry in &log[2..] {
         let body: Value = serde_json::from_str(&entry.body).unwrap();
-        let wanted = json!({ "guardrailIdentifier": "gr-forced", "guardrailVersion": "7" });
+        let wanted = json!({ "guardrailIdentifier": "grforced", "guardrailVersion": "7" });
         assert_eq!(body["guardrailConfig"], wanted);
         assert_eq!(body["messages"][0]["content"][0]["text"], "hello");
         assert!(!entry.headers.contains_key("x-amzn-bedrock-guardrailidentifier"));
@@ -362,20 +362,20 @@ async fn another_guardrail_than_the_forced_one_is_refused_and_the_same_passes_un
     let options =
         |identifier: &str| json!({ "guardrailIdentifier": identifier, "guardrailVersion": "7" });
     for other in [
-        Call::converse(PRIMARY, "").body(named("gr-other", "7")),
-        Call::converse(PRIMARY, "").body(named("gr-forced", "1")),
-        Call::invoke(PRIMARY, "hello").options(options("gr-other")),
+        Call::converse(PRIMARY, "").body(named("grother", "7")),
+        Call::converse(PRIMARY, "").body(named("grforced", "1")),
+        Call::invoke(PRIMARY, "hello").options(options("grother")),
         Call::apply_guardrail("hello"),
     ] {
         let refused = raised(&gateway, other, 400).await;
-        says(&refused, "ValidationException", "guardrail of this client's requests is gr-forced");
+        says(&refused, "ValidationException", "guardrail of this client's requests is grforced");
     }
     // It has no place for a guardrail.
     let refused = raised(&gateway, Call::start_async_invoke(PRIMARY), 403).await;
     says(&refused, "AccessDeniedException", "StartAsyncInvoke");
     for body in [
         r#"{"messages":[],"guardrailConfig":null}"#,
-        r#"{"messages":[],"guardrail\u0043onfig":{"guardrailIdentifier":"gr-other","guardrailVersion":"7"}}"#,
+        r#"{"messages":[],"guardrail\u0043onfig":{"guardrailIdentifier":"grother","guardrailVersion":"7"}}"#,
         "[]",
         "{\"messages\":[]",
     ] {
@@ -383,7 +383,7 @@ async fn another_guardrail_than_the_forced_one_is_refused_and_the_same_passes_un
         assert_eq!(answer.status, 400, "{body}: {}", answer.text());
     }
     assert!(simulator.log().is_empty());
-    let same = named("gr-forced", "7");
+    let same = named("grforced", "7");
     assert_eq!(ask(&gateway).converse(same.clone()).send().await.status, 200);
     assert_eq!(simulator.only_call().body, same);
     assert_eq!(denied(&gateway, "guardrail").await, 7.0);
@@ -397,27 +397,27 @@ async fn a_client_cannot_have_the_forced_guardrail_left_out() {
     let listed = "x-amzn-bedrock-guardrailidentifier, x-amzn-bedrock-guardrailversion";
     let answer = ask(&gateway)
         .header("connection", listed)
-        .header("x-amzn-bedrock-guardrailidentifier", "gr-forced")
+        .header("x-amzn-bedrock-guardrailidentifier", "grforced")
         .send()
         .await;
     assert_eq!(answer.status, 200);
     let headers = simulator.only_call().headers;
-    assert_eq!(headers["x-amzn-bedrock-guardrailidentifier"], ["gr-forced"]);
+    assert_eq!(headers["x-amzn-bedrock-guardrailidentifier"], ["grforced"]);
     assert_eq!(headers["x-amzn-bedrock-guardrailversion"], ["7"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn only_guardrails_of_the_list_may_be_named() {
     let simulator = Simulator::start().await;
-    let config = team_a(&simulator).of_client("allowed_guardrails", vec!["gr-1", "gr-2"]);
+    let config = team_a(&simulator).of_client("allowed_guardrails", vec!["gr1", "gr2"]);
     let gateway = start(&config).await;
     let with = |identifier: &str| {
         let options = json!({ "guardrailIdentifier": identifier, "guardrailVersion": "1" });
         Call::invoke(PRIMARY, "hello").options(options)
     };
-    assert!(call(&gateway, with("gr-2")).await.error.is_none());
+    assert!(call(&gateway, with("gr2")).await.error.is_none());
     assert!(call(&gateway, Call::converse(PRIMARY, "hello")).await.error.is_none());
-    let refused = raised(&gateway, with("gr-3"), 400).await;
+    let refused = raised(&gateway, with("gr3"), 400).await;
     says(&refused, "ValidationException", "allowed_guardrails");
     assert_eq!(simulator.log().len(), 2);
     assert_eq!(denied(&gateway, "allowed_guardrails").await, 1.0);
@@ -435,7 +435,7 @@ async fn the_legacy_endpoints_keep_to_the_policy_of_their_caller() {
     assert_eq!(answer.status, 200, "{}", answer.text());
     let entry = simulator.only_call();
     assert_eq!(entry.model.as_deref(), Some(HAIKU));
-    assert_eq!(entry.headers["x-amzn-bedrock-guardrailidentifier"], ["gr-forced"]);
+    assert_eq!(entry.headers["x-amzn-bedrock-guardrailidentifier"], ["grforced"]);
 
     // By way of a job as well.
     let folder = tempfile::tempdir().unwrap();
@@ -457,7 +457,7 @@ async fn the_legacy_endpoints_keep_to_the_policy_of_their_caller() {
     assert_eq!(ended["state"], "SUCCESS", "{ended}");
     let entry = simulator.log().pop().unwrap();
     assert_eq!(entry.model.as_deref(), Some(HAIKU));
-    assert_eq!(entry.headers["x-amzn-bedrock-guardrailidentifier"], ["gr-forced"]);
+    assert_eq!(entry.headers["x-amzn-bedrock-guardrailidentifier"], ["grforced"]);
     let long = json!({ "session_id": "s", "section_name": "S", "content": "x".repeat(2_000) });
     assert_eq!(http::post(&url, &authorization, long.to_string()).await.status, 413);
 

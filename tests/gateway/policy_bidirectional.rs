@@ -86,16 +86,16 @@ async fn the_operation_the_model_and_the_target_must_be_allowed() {
 async fn it_has_no_place_for_a_guardrail() {
     let simulator = Simulator::start().await;
     let mut guardrail = toml::Table::new();
-    guardrail.insert("identifier".to_owned(), "gr-forced".into());
+    guardrail.insert("identifier".to_owned(), "grforced".into());
     guardrail.insert("version".to_owned(), "7".into());
     let gateway = start(&team_a(&simulator).of_client("guardrail", guardrail)).await;
     let forced = [
-        ("x-amzn-bedrock-guardrailidentifier", "gr-forced"),
+        ("x-amzn-bedrock-guardrailidentifier", "grforced"),
         ("x-amzn-bedrock-guardrailversion", "7"),
     ];
     is_refused(&gateway, &[], (403, "AccessDeniedException", OPERATION)).await;
     is_refused(&gateway, &forced, (403, "AccessDeniedException", OPERATION)).await;
-    let gateway = start(&team_a(&simulator).of_client("allowed_guardrails", vec!["gr-1"])).await;
+    let gateway = start(&team_a(&simulator).of_client("allowed_guardrails", vec!["gr1"])).await;
     is_refused(&gateway, &forced, (400, "ValidationException", "allowed_guardrails")).await;
     assert!(simulator.log().is_empty());
     assert!(open(&gateway, &[]).await.is_ok());

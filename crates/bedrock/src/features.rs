@@ -65,6 +65,9 @@ impl Features {
         ("output_config.format", Features::OUTPUT_CONFIG_FORMAT),
     ];
 
+    /// Features that a request can be adapted to the lack of: thinking, effort, caching, and the form of the answer.
+    pub const ADAPTED: Features = Features(32 | 64 | 128 | 256);
+
     /// The feature of a model with this name: one of [`Features::NAMES`], `structured_output`, `effort` or
     /// `web_search`.
     pub fn by_name(name: &str) -> Option<Features> {

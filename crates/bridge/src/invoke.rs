@@ -1,28 +1,16 @@
-//! Not built yet.
+//! InvokeModel with a body for Claude: for clients that use it with other models, and as the way to Claude for
+//! clients of Messages.
 
-use sluice_bedrock::dialect::DialectError;
+pub mod to_claude;
 
-use crate::answer::Event;
 use crate::conversation::Conversation;
+use crate::messages;
 use crate::report::Report;
-use crate::translation::{AnswerContext, Stamp};
 
-pub(crate) fn read_request<'a>(_: &'a [u8], report: &mut Report<'_>) -> Conversation<'a> {
-    report.refuse(None, false, "this translation is not built");
-    Conversation::default()
-}
+/// Writes a stream as chunks, each an event of Messages.
+pub(crate) use crate::messages::StreamWriter;
 
-#[derive(Debug)]
-pub(crate) struct StreamWriter;
-
-impl StreamWriter {
-    pub(crate) fn new(_: &AnswerContext, _: Stamp) -> StreamWriter {
-        StreamWriter
-    }
-
-    pub(crate) fn write(&mut self, _: &Event<'_>, _: &mut Vec<u8>) {}
-
-    pub(crate) fn finish(&mut self, _: &mut Vec<u8>) {}
-
-    pub(crate) fn fail(&mut self, _: &DialectError, _: &str, _: &mut Vec<u8>) {}
+/// Reads the body of a request. The operation says whether the answer is a stream.
+pub(crate) fn read_request<'a>(body: &'a [u8], report: &mut Report<'_>) -> Conversation<'a> {
+    messages::read_invoke(body, report)
 }

@@ -61,6 +61,16 @@ impl<'o> Object<'o> {
         self.key(name).extend_from_slice(json.as_bytes());
     }
 
+    /// Members that are written already, without braces, as they are.
+    pub(crate) fn members(&mut self, members: &str) {
+        if !members.is_empty() {
+            if std::mem::replace(&mut self.has_members, true) {
+                self.out.push(b',');
+            }
+            self.out.extend_from_slice(members.as_bytes());
+        }
+    }
+
     /// An object.
     pub(crate) fn object(&mut self, name: &str) -> Object<'_> {
         Object::new(self.key(name))

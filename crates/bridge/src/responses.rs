@@ -1,36 +1,23 @@
-//! Not built yet.
+//! OpenAI's Responses: its requests read into the hub, its answers and streams written from there, and turns
+//! kept for models that store no responses.
 
-use sluice_bedrock::dialect::DialectError;
+mod answer;
+mod custom_input;
+mod items;
+mod open_item;
+mod options;
+mod parts;
+mod request;
+mod response;
+mod sealed;
+mod stream;
+mod tools;
+mod turns;
 
-use crate::answer::{Answer, Event};
-use crate::conversation::Conversation;
-use crate::report::Report;
-use crate::translation::{AnswerContext, Echo, Stamp};
+pub(crate) use answer::write_answer;
+pub(crate) use request::read_request;
+pub(crate) use stream::StreamWriter;
+pub use turns::{Turns, TurnsError, with_previous};
 
-pub(crate) fn read_request<'a>(
-    _: &'a [u8],
-    _: &mut Echo,
-    report: &mut Report<'_>,
-) -> Conversation<'a> {
-    report.refuse(None, false, "this translation is not built");
-    Conversation::default()
-}
-
-pub(crate) fn write_answer(_: &Answer<'_>, _: &AnswerContext, _: &Stamp) -> Vec<u8> {
-    Vec::new()
-}
-
-#[derive(Debug)]
-pub(crate) struct StreamWriter;
-
-impl StreamWriter {
-    pub(crate) fn new(_: &AnswerContext, _: Stamp) -> StreamWriter {
-        StreamWriter
-    }
-
-    pub(crate) fn write(&mut self, _: &Event<'_>, _: &mut Vec<u8>) {}
-
-    pub(crate) fn finish(&mut self, _: &mut Vec<u8>) {}
-
-    pub(crate) fn fail(&mut self, _: &DialectError, _: &str, _: &mut Vec<u8>) {}
-}
+#[cfg(test)]
+mod tests;

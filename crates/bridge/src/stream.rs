@@ -74,6 +74,15 @@ impl StreamTranslator {
         self.has_stopped
     }
 
+    /// Of Responses: the JSON of the output's items that are done, with commas between them, for what the
+    /// gateway keeps of a conversation. Empty for others.
+    pub fn response_output(&self) -> String {
+        match &self.writer {
+            Writer::Responses(writer) => String::from_utf8(writer.output()).unwrap_or_default(),
+            _ => String::new(),
+        }
+    }
+
     /// Ends the stream with an error event in the client's form.
     pub fn fail(&mut self, error: &DialectError, request_id: &str, out: &mut Vec<u8>) {
         if !std::mem::replace(&mut self.has_ended, true) {

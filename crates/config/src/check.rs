@@ -34,7 +34,7 @@ use super::endpoint::Endpoint;
 use super::environment::Env;
 use super::error::{Problem, suggestion};
 use super::files;
-use super::model::{Config, Limits, Retry, Route, Server, Target, Upstream, UsageLog};
+use super::model::{Config, Limits, Retry, Route, Server, Target, Translate, Upstream, UsageLog};
 use super::raw::{RawConfig, RawUpstream};
 use super::reference::Scope;
 use sluice_bedrock::Date;
@@ -194,6 +194,7 @@ impl Checker<'_> {
                 balance: route.balance,
                 wait_before_fallback: route.wait_before_fallback,
                 store: route.store.unwrap_or(store),
+                translate: Translate::of(route.translate),
             }
         });
         routes.collect()

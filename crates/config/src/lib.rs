@@ -73,11 +73,11 @@ pub use model::{
     ApiSettings, Apis, Auth, Balance, BearerToken, Budget, BudgetStore, CatalogueSettings,
     ClientAuth, ClientCertificates, ClientConfig, ClientPolicy, Config, Fallback, Guardrail,
     Guardrails, Hedge, Issuer, IssuerKeys, JobQueue, Jobs, JobsBackend, KeyPair, Learning, Legacy,
-    LegacyAction, LegacyGroup, LegacyMock, LegacyPrompts, LimitKey, Limits, Log, LogFormat, Price,
-    PriceRate, PriceTier, Priority, Proxies, Queue, Quota, RedisKind, Reserve, ResponsesSettings,
-    Retired, Retry, Route, Server, SharedRedis, SharedState, State, StateBackend, StoreResponses,
-    Strategy, Target, Tls, TlsVersion, TokenAlgorithm, TokenIdentity, TraceProtocol, Traces, Trust,
-    Unrouted, Upstream, UsageLog,
+    LegacyAction, LegacyGroup, LegacyMock, LegacyPrompts, LimitKey, Limits, Log, LogFormat,
+    OnUnsupported, Price, PriceRate, PriceTier, Priority, Proxies, Queue, Quota, RedisKind,
+    Reserve, ResponsesSettings, Retired, Retry, Route, Server, SharedRedis, SharedState, State,
+    StateBackend, StoreResponses, Strategy, Target, Tls, TlsVersion, TokenAlgorithm, TokenIdentity,
+    TraceProtocol, Traces, Translate, Trust, Unrouted, UnsupportedParameters, Upstream, UsageLog,
 };
 pub use reference::secret_named;
 pub use restart::needs_restart;

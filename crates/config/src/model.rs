@@ -27,7 +27,10 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use smart_default::SmartDefault;
 
-pub use apis::{ApiSettings, Apis, ResponsesSettings, StoreResponses};
+pub use apis::{
+    ApiSettings, Apis, OnUnsupported, ResponsesSettings, StoreResponses, Translate,
+    UnsupportedParameters,
+};
 pub use clients::{
     Auth, BearerToken, ClientConfig, Issuer, IssuerKeys, KeyPair, TokenAlgorithm, TokenIdentity,
 };
@@ -119,6 +122,8 @@ pub struct Route {
     pub wait_before_fallback: Duration,
     /// Whether upstreams may store responses.
     pub store: StoreResponses,
+    /// Which requests are translated.
+    pub translate: Translate,
 }
 
 /// The order among neighbouring targets of the same model in a route.

@@ -194,6 +194,10 @@ pub(super) struct RawRoute {
     pub(super) wait_before_fallback: Duration,
     /// Whether upstreams may store responses. Default: the setting of `apis.responses`.
     pub(super) store: Option<StoreResponses>,
+    /// Whether requests are translated for targets that do not take them as they are. Default: those of
+    /// OpenAI's and Anthropic's APIs. true: Converse and InvokeModel requests that fall to a target of
+    /// another model family, too. false: none.
+    pub(super) translate: Option<bool>,
 }
 
 /// What replicas share, and where the spending of clients is kept.

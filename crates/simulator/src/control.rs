@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 use super::State;
 use super::account::AccountSettings;
 use super::fault::FaultRule;
+use super::scripted_answers::{OddStream, ScriptedAnswer, ScriptedPart, StopReason};
 use super::settings::ModelSettings;
 use super::stream::Body;
 
@@ -33,9 +34,13 @@ struct Quota {
 /// A model and its scripted answer.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct ScriptedAnswer {
+struct ModelAnswer {
     model: String,
-    text: String,
+    text: Option<String>,
+    parts: Option<Vec<ScriptedPart>>,
+    stop: Option<StopReason>,
+    stop_sequence: Option<String>,
+    odd_stream: Option<OddStream>,
 }
 
 /// Answers a request to the control API.
@@ -90,7 +95,7 @@ fn route(
             shared.faults.clear();
             ok(json!({ "faults": [] }))
         }
-        ("GET", "answers") => ok(json!({ "answers": shared.answers.texts() })),
+        ("GET", "answers") => ok(json!({ "answers": shared.answers.all() })),
         ("PUT", "answers") => set_answers(shared, body),
         ("DELETE", "answers") => {
             shared.answers.clear();
@@ -142,16 +147,29 @@ fn add_faults(shared: &State, body: &[u8]) -> (StatusCode, Value) {
 }
 
 fn set_answers(shared: &State, body: &[u8]) -> (StatusCode, Value) {
-    let answers = match one_or_more::<ScriptedAnswer>(body) {
+    let answers = match one_or_more::<ModelAnswer>(body) {
         Ok(answers) => answers,
         Err(message) => return refuse(StatusCode::BAD_REQUEST, &message),
     };
     for answer in answers {
-        if let Err(full) = shared.answers.set(&answer.model, &answer.text) {
+        let ModelAnswer { model, text, parts, stop, stop_sequence, odd_stream } = answer;
+        let is_plain = stop.is_none() && stop_sequence.is_none() && odd_stream.is_none();
+        let set = match (text, parts) {
+            (Some(text), None) if is_plain => shared.answers.set(&model, &text),
+            (None, Some(parts)) => {
+                let answer = ScriptedAnswer { parts, stop, stop_sequence, odd_stream };
+                shared.answers.set_parts(&model, answer)
+            }
+            _ => {
+                let message = "an answer has either a text or parts, and all else only with parts";
+                return refuse(StatusCode::BAD_REQUEST, message);
+            }
+        };
+        if let Err(full) = set {
             return refuse(StatusCode::BAD_REQUEST, &full.to_string());
         }
     }
-    ok(json!({ "answers": shared.answers.texts() }))
+    ok(json!({ "answers": shared.answers.all() }))
 }
 
 fn set_quotas(shared: &State, body: &[u8]) -> (StatusCode, Value) {

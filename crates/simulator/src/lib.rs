@@ -4,8 +4,8 @@
 //! (`log`), has its credentials verified (`authenticate`, `signature`), injects a scripted fault (`fault`,
 //! `inject`, `wire`) and passes it to `model`, `apis` (those of OpenAI and Anthropic), `guardrail`,
 //! `async_invoke`, `bidirectional`, `control_plane` or `service_quotas`; the last two describe the account
-//! of the settings (`account`). `model` validates it, takes its quota (`quota`) and has the answer written
-//! (`answer`, `stream`), which echoes the request or is scripted (`scripted_answers`). `control` is the
+//! of the settings (`account`). `model` has it checked (`validation`), takes its quota (`quota`) and has the
+//! answer written (`answer`, `stream`), which echoes the request or is scripted (`scripted_answers`). `control` is the
 //! HTTP API that scripts all this.
 //!
 //! Signatures are verified with code of its own, so that a mistake in the signer of a gateway does
@@ -16,6 +16,7 @@
 mod account;
 mod answer;
 mod apis;
+mod asked;
 mod async_invoke;
 mod authenticate;
 mod bidirectional;
@@ -27,6 +28,7 @@ mod handler;
 mod inject;
 mod log;
 mod model;
+mod produced;
 mod quota;
 mod reply;
 mod scripted_answers;
@@ -37,7 +39,10 @@ mod signature;
 mod stream;
 #[cfg(test)]
 mod tests;
+mod thoughts;
+mod validation;
 mod wire;
+mod writer;
 
 use std::io;
 use std::net::SocketAddr;
@@ -49,7 +54,10 @@ pub use account::{AccountControl, AccountModel, AccountQuota, AccountSettings, A
 pub use fault::{Fault, FaultRule, Faults, MAX_RULES, TooManyRules};
 pub use log::{Ending, Entry, Log};
 pub use quota::{Account, QuotaState, Quotas, Refused, Reservation};
-pub use scripted_answers::{Answers, MAX_ANSWER_BYTES, TooManyAnswers};
+pub use scripted_answers::{
+    Answers, MAX_ANSWER_BYTES, OddStream, Script, ScriptedAnswer, ScriptedPart, StopReason,
+    TooManyAnswers,
+};
 pub use settings::{
     ACCOUNT, DEFAULT_ACCESS_KEY_ID, DEFAULT_BEARER_TOKEN, DEFAULT_SECRET_ACCESS_KEY, Latency,
     ModelSettings, PlayedEndpoint, ServedTier, Settings,

@@ -10,12 +10,17 @@ use http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
 use serde_json::Value;
 
 use super::State;
-use super::answer::{self, Answer, Prompt, Schema};
+use super::answer::{self, Frames, Prompt, Schema};
 use super::log::Record;
+use super::produced::Produced;
 use super::reply::{Accepted, Failure, Reply};
 use super::settings::{Latency, ModelSettings};
-use super::stream;
-use sluice_bedrock::{ErrorKind, ModelId, Operation, SERVICE_TIER_HEADER, Usage, event_stream};
+use super::validation::converse::{self, Kind};
+use super::validation::{Model, claude};
+use super::{apis, writer};
+use sluice_bedrock::{
+    ErrorKind, Family, ModelId, Operation, SERVICE_TIER_HEADER, Usage, event_stream,
+};
 use sluice_catalogue::{Catalogue, Endpoint};
 
 /// The cap of a model without one in the catalogue.
@@ -51,20 +56,29 @@ pub(super) fn count_tokens(
     known(shared, id)?;
     let body = json_of(&request.body)?;
     let invalid = |what: &str| Failure::new(ErrorKind::Validation, what);
+    let model = Model::of(shared, id);
     let input = body.get("input").ok_or_else(|| invalid("input: Member must not be null"))?;
-    let prompt = match (input.get("invokeModel"), input.get("converse")) {
+    let asked = match (input.get("invokeModel"), input.get("converse")) {
         (Some(invoke), None) => {
             let encoded = invoke.get("body").and_then(Value::as_str).unwrap_or_default();
             let decoded = STANDARD
                 .decode(encoded)
                 .map_err(|_| invalid("input.invokeModel.body is not base64"))?;
             let inner = json_of(&decoded)?;
-            answer::invoke(id.family(), id.base(), &inner).read(&inner)?
+            validate(shared, Operation::InvokeModel, id, &inner)?;
+            if reads_as_claude(id, &inner) {
+                apis::read_invoked_message(shared, id, &inner, true)?
+            } else {
+                answer::invoke(id.family(), id.base(), &inner).asked(&inner, &model)?
+            }
         }
-        (None, Some(converse)) => answer::converse().read(converse)?,
+        (None, Some(converse)) => {
+            converse::check(converse, &model, Kind::Counted)?;
+            answer::converse().asked(converse, &model)?
+        }
         _ => return Err(invalid("input: Exactly one member must be set")),
     };
-    Ok(Reply::json(&serde_json::json!({ "inputTokens": prompt.input_tokens() }), 0))
+    Ok(Reply::json(&serde_json::json!({ "inputTokens": asked.prompt.input_tokens() }), 0))
 }
 
 /// Answers the Invoke and Converse operations.
@@ -81,39 +95,49 @@ pub(super) async fn infer(
     let family_schema = answer::invoke(id.family(), id.base(), &body);
     let schema = if operation.is_converse() { answer::converse() } else { family_schema };
     check_operation(operation, family_schema)?;
-    let prompt = schema.read(&body)?;
+    validate(shared, operation, id, &body)?;
+    let asked = match !operation.is_converse() && reads_as_claude(id, &body) {
+        true => apis::read_invoked_message(shared, id, &body, false)?,
+        false => schema.asked(&body, &Model::of(shared, id))?,
+    };
+    let prompt = &asked.prompt;
     let cap = cap(id, &settings);
-    check_maximum(&prompt, cap, schema, id)?;
+    check_maximum(prompt, cap, schema, id)?;
 
     let scripted = shared.answers.of(&names(Some(id)));
     let tier = tier(&settings, request, &body);
-    let mut answer = Answer::to(&prompt, scripted.as_deref(), name, cap, request.seq, body);
-    answer.tier.clone_from(&tier);
+    let mut produced = Produced::to(&asked, scripted.as_ref(), name, cap, request.seq);
+    produced.answer.request = body;
+    produced.answer.tier.clone_from(&tier);
+    let usage = produced.answer.usage;
     let maximum = prompt.max_output.unwrap_or(cap);
-    let reservation = shared.quotas.take(name, answer.usage, maximum)?;
-    record.note_usage(Usage { output: 0, ..answer.usage });
+    let reservation = shared.quotas.take(name, usage, maximum)?;
+    record.note_usage(Usage { output: 0, ..usage });
 
     let mut rng = request.rng.clone();
-    let latency = latency(shared, &settings, &prompt);
+    let latency = latency(shared, &settings, prompt);
     let mut wait = latency.before_head(&mut rng);
     if !operation.is_stream() {
-        wait += latency.for_tokens(answer.usage.output, &mut rng);
+        wait += latency.for_tokens(usage.output, &mut rng);
     }
     if !wait.is_zero() {
         tokio::time::sleep(wait.min(Duration::from_secs(3_600))).await;
     }
     let past = u64::try_from(request.started.elapsed().as_millis()).unwrap_or(u64::MAX);
 
-    let usage = answer.usage;
     let mut reply = match schema.stream().filter(|_| operation.is_stream()) {
-        Some(schema) => Reply {
-            status: StatusCode::OK,
-            headers: vec![(CONTENT_TYPE, HeaderValue::from_static(event_stream::CONTENT_TYPE))],
-            script: stream::frames(schema, answer, latency, rng, past),
-            length: None,
-            reservation: None,
-        },
-        None => Reply::json(&schema.whole(&answer, past), usage.output),
+        Some(schema) => {
+            let total = past.saturating_add(latency.token_ms.saturating_mul(usage.output));
+            let frames = Frames::new(schema, rng.fork(), past, total);
+            Reply {
+                status: StatusCode::OK,
+                headers: vec![(CONTENT_TYPE, HeaderValue::from_static(event_stream::CONTENT_TYPE))],
+                script: writer::events(frames, produced, latency, rng),
+                length: None,
+                reservation: None,
+            }
+        }
+        None => Reply::json(&schema.whole(&produced, past), usage.output),
     };
     reply.reservation = Some(reservation);
     if !operation.is_converse() {
@@ -153,6 +177,29 @@ fn check_operation(operation: Operation, family: &dyn Schema) -> Result<(), Fail
         (false, false) => return Ok(()),
     };
     Err(Failure::new(ErrorKind::Validation, refusal))
+}
+
+/// Whether the Invoke operations take a body in Claude's schema.
+fn reads_as_claude(id: &ModelId, body: &Value) -> bool {
+    let is_unknown = id.family() == Family::Unknown;
+    id.family() == Family::Anthropic || is_unknown && body.get("anthropic_version").is_some()
+}
+
+/// Refuses what Bedrock or the model would refuse of a body.
+fn validate(
+    shared: &State,
+    operation: Operation,
+    id: &ModelId,
+    body: &Value,
+) -> Result<(), Failure> {
+    let model = Model::of(shared, id);
+    match operation {
+        Operation::Converse => converse::check(body, &model, Kind::Converse)?,
+        Operation::ConverseStream => converse::check(body, &model, Kind::ConverseStream)?,
+        _ if reads_as_claude(id, body) => claude::check(body, &model)?,
+        _ => {}
+    }
+    Ok(())
 }
 
 fn check_maximum(

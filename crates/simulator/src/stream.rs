@@ -11,8 +11,6 @@ use std::time::Duration;
 
 use aws_smithy_eventstream::frame::write_message_to;
 use aws_smithy_types::event_stream::{Header, HeaderValue, Message};
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use futures_util::stream;
 use http_body::Frame;
@@ -20,20 +18,15 @@ use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt as _, StreamBody};
 use serde_json::{Value, json};
 
-use super::answer::{Answer, Event, Streaming, add_metrics};
 use super::apis::ErrorEvents;
 use super::fault::Fault;
 use super::log::{Ending, Record};
 use super::quota::Reservation;
-use super::settings::Latency;
 use super::wire::{ConnectionFault, Wire};
 use sluice_bedrock::event_stream;
 
 /// The body of every response.
 pub(super) type Body = UnsyncBoxBody<Bytes, Infallible>;
-
-/// The alphabet whose beginning Bedrock pads events with.
-const PADDING: &str = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789";
 
 /// One step of a body's script.
 #[derive(Debug)]
@@ -54,34 +47,6 @@ pub(super) type Script = Box<dyn Iterator<Item = Step> + Send>;
 /// A body sent at once; `tokens` are its output tokens.
 pub(super) fn whole(bytes: impl Into<Bytes>, tokens: u64) -> Script {
     Box::new(std::iter::once(Step::Send { bytes: bytes.into(), frames: 0, tokens }))
-}
-
-/// An answer as an event stream. `head_ms` is what passed until the head.
-pub(super) fn frames(
-    schema: &'static dyn Streaming,
-    answer: Answer,
-    latency: Latency,
-    mut rng: fastrand::Rng,
-    head_ms: u64,
-) -> Script {
-    let total_ms = head_ms.saturating_add(latency.token_ms.saturating_mul(answer.usage.output));
-    let mut closing = schema.closing(&answer, total_ms);
-    if let Some(last) = closing.last_mut().filter(|last| last.name == "chunk") {
-        add_metrics(&mut last.json, answer.usage, total_ms, head_ms);
-    }
-    let opening = schema.opening(&answer).into_iter().map(|event| (event, 0));
-    let deltas = answer
-        .pieces()
-        .into_iter()
-        .zip(1..)
-        .map(move |(text, token)| (schema.delta(&answer, &text, token), 1));
-    let closing = closing.into_iter().map(|event| (event, 0));
-    Box::new(opening.chain(deltas).chain(closing).flat_map(move |(event, tokens)| {
-        let pause = latency.for_tokens(tokens, &mut rng);
-        let wait = (!pause.is_zero()).then_some(Step::Wait(pause));
-        let bytes = encode(event, &mut rng);
-        wait.into_iter().chain([Step::Send { bytes, frames: 1, tokens }])
-    }))
 }
 
 /// The script as a fault leaves it. Faults of the head leave it as it is. `events` writes the errors of
@@ -190,18 +155,6 @@ impl Playing {
         self.reservation = None;
         self.record.end(Ending::Finished);
     }
-}
-
-fn encode(event: Event, rng: &mut fastrand::Rng) -> Bytes {
-    let padding = PADDING.get(..rng.usize(1..PADDING.len())).unwrap_or_default();
-    let mut payload = match event.name {
-        "chunk" => json!({ "bytes": STANDARD.encode(event.json.to_string()) }),
-        _ => event.json,
-    };
-    if let Some(object) = payload.as_object_mut() {
-        object.insert("p".to_owned(), Value::from(padding));
-    }
-    event_stream::event(event.name, payload.to_string())
 }
 
 fn frame_of(bytes: Bytes) -> Step {

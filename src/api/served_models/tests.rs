@@ -9,9 +9,9 @@ const CONFIG: &str = "
     [targets.sonnet]\nmodel = 'us.anthropic.claude-sonnet-5-5'\nmax_output_tokens = 9000
     [targets.sol]\nmodel = 'us.openai.gpt-5.6-sol'
     [targets.lite]\nmodel = 'amazon.nova-lite-v1:0'
-    [[routes]]\nmodels = ['fast', 'claude-sonnet-*']\ntargets = ['lite', 'sonnet']
-    [[routes]]\nmodels = ['us.openai.gpt-5.6-sol']\ntargets = ['sol']
-    [[routes]]\nmodels = ['lite']\ntargets = ['lite']
+    [[routes]]\nmodels = ['fast', 'claude-sonnet-*']\ntargets = ['lite', 'sonnet']\ntranslate = false
+    [[routes]]\nmodels = ['us.openai.gpt-5.6-sol']\ntargets = ['sol']\ntranslate = false
+    [[routes]]\nmodels = ['lite']\ntargets = ['lite']\ntranslate = false
     [[clients]]\nname = 'a'\naccess_key_id = 'A'\nsecret_access_key = 'env:S'\nallowed_models = ['fast', '*sonnet-5-5']
     [[clients]]\nname = 'b'\naccess_key_id = 'B'\nsecret_access_key = 'env:S'\nallowed_models = ['fast']
 ";
@@ -48,6 +48,18 @@ async fn a_list_has_what_routes_serve_in_the_dialect() {
     assert_eq!(anthropic[0], "fast");
     assert!(anthropic.contains(&"claude-sonnet-5-5".to_owned()), "{anthropic:?}");
     assert!(anthropic.iter().all(|id| id == "fast" || id.starts_with("claude-sonnet-")));
+}
+
+#[tokio::test]
+async fn a_list_has_what_requests_are_translated_for() {
+    let text = refusing(CONFIG).replace("\ntranslate = false", "");
+    for dialect in [Dialect::OpenAi, Dialect::Anthropic] {
+        let found = ids(&text, None, dialect).await;
+        for id in ["fast", "lite", "claude-sonnet-5-5"] {
+            assert!(found.iter().any(|it| it == id), "{id} {found:?}");
+        }
+    }
+    assert_eq!(ids(&text, Some("b"), Dialect::OpenAi).await, [""; 0]);
 }
 
 #[tokio::test]

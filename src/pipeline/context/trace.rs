@@ -66,6 +66,7 @@ impl RequestContext {
                 passed_over: passed_over.first().map(|_| passed_over.to_string()),
                 fallback_reason: self.answer.fallback_reason,
                 choice: self.answer.choice.map(Choice::name),
+                translated: self.answer.translated,
                 target: self.answer.target.as_deref().map(span_target),
                 usage: self.consumption.reported,
                 status: self.answer.status,

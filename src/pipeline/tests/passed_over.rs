@@ -10,6 +10,7 @@ use crate::bedrock::{Features, ModelId, Operation};
 use crate::pipeline::context::RequestContext;
 use crate::pipeline::passed_over::{note_admitted, note_unanswered};
 use crate::pipeline::routed::{CandidateState, LeaveReason, RoutedRequest};
+use crate::pipeline::translations::Way;
 use crate::routing::RequestSize;
 
 const ALIAS: &str = "alias";
@@ -51,11 +52,15 @@ fn routed(candidates: &[usize]) -> RoutedRequest {
         events: None,
         peek,
         size: RequestSize::default(),
-        candidates: candidates.iter().map(|position| CandidateState::new(*position)).collect(),
+        candidates: candidates
+            .iter()
+            .map(|position| CandidateState::new(*position, Way::PassThrough))
+            .collect(),
         route,
         fallback_from: None,
         may_await_grant: true,
         responses: None,
+        translations: None,
     }
 }
 

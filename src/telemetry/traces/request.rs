@@ -55,6 +55,8 @@ pub struct RequestRecord<'a> {
     pub fallback_reason: Option<&'static str>,
     /// Whether the model of the first choice or another one answered.
     pub choice: Option<&'static str>,
+    /// The operation into which the request was translated for the target.
+    pub translated: Option<&'static str>,
     /// The target whose response the client got.
     pub target: Option<SpanTarget>,
     /// The usage that the target reported.
@@ -152,6 +154,7 @@ impl RequestRecord<'_> {
         attributes.add_known("sluice.passed_over", self.passed_over.clone());
         attributes.add_known("sluice.fallback_reason", self.fallback_reason);
         attributes.add_known("sluice.choice", self.choice);
+        attributes.add_known("sluice.translated", self.translated);
         attributes.add_known("sluice.target", target.map(|target| target.name.clone()));
         if !self.queued.is_zero() {
             attributes.add("sluice.queued", self.queued.as_secs_f64());

@@ -1,8 +1,11 @@
-//! The APIs of OpenAI and Anthropic: the prefixes of their paths, and the key of stored responses.
+//! The APIs of OpenAI and Anthropic: the prefixes of their paths, the key of stored responses, and the parameters
+//! that are left out.
+
+use std::collections::BTreeMap;
 
 use super::Checker;
 use crate::document::KeyPath;
-use crate::model::{ApiSettings, Apis, ResponsesSettings};
+use crate::model::{ApiSettings, Apis, OnUnsupported, ResponsesSettings, UnsupportedParameters};
 use crate::raw::{RawApis, RawMessages, RawModels, RawOpenAiApi, RawResponses};
 use crate::secret::Secret;
 
@@ -32,7 +35,7 @@ const OF_APIS: [&str; 4] = ["chat", "messages", "models", "responses"];
 
 impl Checker<'_> {
     pub(super) fn apis(&mut self, raw: &RawApis) -> Apis {
-        let RawApis { chat_completions, responses, messages, models } = raw;
+        let RawApis { chat_completions, responses, messages, models, .. } = raw;
         let RawOpenAiApi { enabled, prefixes } = chat_completions;
         let chat_completions = self.api("chat_completions", *enabled, prefixes);
         let RawResponses { api: RawOpenAiApi { enabled, prefixes }, store, id_key } = responses;
@@ -46,7 +49,25 @@ impl Checker<'_> {
         let messages = self.api("messages", *enabled, prefixes);
         let RawModels { enabled, prefixes } = models;
         let models = self.api("models", *enabled, prefixes);
-        Apis { chat_completions, responses, messages, models }
+        let unsupported = self.unsupported(raw);
+        Apis { chat_completions, responses, messages, models, unsupported }
+    }
+
+    fn unsupported(&mut self, raw: &RawApis) -> UnsupportedParameters {
+        let RawApis { on_unsupported, drop_parameters, refuse_parameters, .. } = raw;
+        let at = KeyPath::from(["apis", "refuse_parameters"]);
+        for (index, name) in refuse_parameters.iter().enumerate() {
+            if drop_parameters.contains(name) {
+                let message = format!("'{name}' is in apis.drop_parameters, too");
+                self.problem(&at.index(index), message);
+            }
+        }
+        let each =
+            |names: &[String], what| names.iter().map(move |name| (name.clone(), what)).collect();
+        let mut exceptions: BTreeMap<String, OnUnsupported> =
+            each(drop_parameters, OnUnsupported::Drop);
+        exceptions.extend::<BTreeMap<_, _>>(each(refuse_parameters, OnUnsupported::Refuse));
+        UnsupportedParameters { default: *on_unsupported, exceptions }
     }
 
     fn api(&mut self, name: &str, enabled: bool, prefixes: &[String]) -> ApiSettings {

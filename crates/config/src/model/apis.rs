@@ -1,4 +1,7 @@
-//! The APIs of OpenAI and Anthropic: whether each is served, below which prefixes, and what is stored.
+//! The APIs of OpenAI and Anthropic: whether each is served, below which prefixes, what is stored, and which
+//! requests are translated.
+
+use std::collections::BTreeMap;
 
 #[cfg(test)]
 use schemars::JsonSchema;
@@ -20,6 +23,53 @@ pub struct Apis {
     pub messages: ApiSettings,
     /// The list of models.
     pub models: ApiSettings,
+    /// What becomes of parameters that a translation can't carry.
+    pub unsupported: UnsupportedParameters,
+}
+
+/// What becomes of parameters that a translation can't carry.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct UnsupportedParameters {
+    /// Of those that `exceptions` does not name.
+    pub default: OnUnsupported,
+    /// Of these, by their names in the client's API.
+    pub exceptions: BTreeMap<String, OnUnsupported>,
+}
+
+/// What becomes of a parameter that a translation can't carry.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(test, derive(JsonSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum OnUnsupported {
+    /// The request is refused, with the parameter's name.
+    #[default]
+    Refuse,
+    /// The parameter is left out, and the answer names it.
+    Drop,
+}
+
+/// Which requests are translated for targets that do not take them as they are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Translate {
+    /// None.
+    Never,
+    /// Those of OpenAI's and Anthropic's APIs.
+    #[default]
+    Apis,
+    /// These, and Converse requests and InvokeModel requests for Claude that fall to a target of another
+    /// family.
+    Families,
+}
+
+impl Translate {
+    /// That of a route with this setting.
+    pub(crate) fn of(setting: Option<bool>) -> Translate {
+        match setting {
+            None => Translate::Apis,
+            Some(true) => Translate::Families,
+            Some(false) => Translate::Never,
+        }
+    }
 }
 
 /// How one API is served.

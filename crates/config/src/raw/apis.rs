@@ -7,10 +7,10 @@ use serde::Deserialize;
 use serde::Serialize;
 use smart_default::SmartDefault;
 
-use crate::model::StoreResponses;
+use crate::model::{OnUnsupported, StoreResponses};
 use crate::secret::Secret;
 #[cfg(test)]
-use crate::tests::names::PathPrefix;
+use crate::tests::names::{PathPrefix, ShortText};
 
 /// The APIs of OpenAI and Anthropic that are served beside Bedrock's own.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -25,6 +25,17 @@ pub(crate) struct RawApis {
     pub(crate) messages: RawMessages,
     /// The list of models: `/models` below each prefix.
     pub(crate) models: RawModels,
+    /// What happens to a request with a parameter that its translation for another API can't carry: it is
+    /// refused, or the parameter is left out and the answer names it.
+    pub(crate) on_unsupported: OnUnsupported,
+    /// Parameters that are left out in any case.
+    #[cfg_attr(test, schemars(with = "Vec<ShortText>", length(max = 100)))]
+    #[cfg_attr(test, schemars(example = ["logit_bias", "seed"]))]
+    pub(crate) drop_parameters: Vec<String>,
+    /// Parameters that are refused in any case.
+    #[cfg_attr(test, schemars(with = "Vec<ShortText>", length(max = 100)))]
+    #[cfg_attr(test, schemars(example = ["logprobs"]))]
+    pub(crate) refuse_parameters: Vec<String>,
 }
 
 /// An API of OpenAI.

@@ -1,7 +1,7 @@
 //! The APIs of OpenAI and Anthropic, and what is stored.
 
 use super::{config, env, only_problem};
-use crate::{Config, StoreResponses};
+use crate::{Config, OnUnsupported, StoreResponses, Translate};
 use sluice_bedrock::Api;
 
 #[test]
@@ -120,4 +120,32 @@ fn a_route_stores_responses_where_its_targets_are_in_one_region() {
     assert!(!stores("'one'", "store = 'never'", ""));
     assert!(stores("'one', 'far'", "store = 'never'", "store = 'allow'"));
     assert!(!stores("'one'", "store = 'allow'", "store = 'never'"));
+}
+
+#[test]
+fn a_route_says_which_requests_are_translated() {
+    let of = |key: &str| {
+        let text =
+            format!("[targets.a]\nmodel = 'x'\n[[routes]]\nmodels = ['m']\ntargets = ['a']\n{key}");
+        config(&text).routes[0].translate
+    };
+    assert_eq!(of(""), Translate::Apis);
+    assert_eq!(of("translate = true"), Translate::Families);
+    assert_eq!(of("translate = false"), Translate::Never);
+}
+
+#[test]
+fn parameters_that_no_translation_carries_are_refused_or_dropped_by_name() {
+    let apis = config("").apis;
+    assert_eq!(apis.unsupported.default, OnUnsupported::Refuse);
+    let text = "[apis]\non_unsupported = 'drop'\ndrop_parameters = ['seed']\nrefuse_parameters = ['logit_bias']";
+    let unsupported = config(text).apis.unsupported;
+    assert_eq!(unsupported.default, OnUnsupported::Drop);
+    assert_eq!(unsupported.exceptions["seed"], OnUnsupported::Drop);
+    assert_eq!(unsupported.exceptions["logit_bias"], OnUnsupported::Refuse);
+    only_problem(
+        "[apis]\ndrop_parameters = ['seed']\nrefuse_parameters = ['user', 'seed']",
+        "'seed' is in apis.drop_parameters, too",
+    );
+    only_problem("[apis]\non_unsupported = 'ignore'", "one of");
 }

@@ -1,27 +1,21 @@
-//! Anthropic's Messages schema, as InvokeModel carries it.
+//! Anthropic's Messages schema, as InvokeModel carries it. Requests are read, and messages written, by the
+//! same code as for Bedrock's own Messages API.
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
-use super::{Answer, Event, Invalid, Prompt, Schema, Streaming, number_at};
+use super::{Event, Invalid, Prompt, Schema, Streaming};
+use crate::apis::Messages;
+use crate::produced::{Part, Produced};
 
 pub(super) struct Anthropic;
 
+/// InvokeModel tells the service tier in a header alone.
+const MESSAGES: Messages = Messages { tier: None };
+
 impl Schema for Anthropic {
+    /// The texts of a body. What it must be is checked where the model is known.
     fn read(&self, body: &Value) -> Result<Prompt, Invalid> {
-        if body.get("anthropic_version").and_then(Value::as_str).is_none() {
-            return Err(Invalid::new("anthropic_version: Field required"));
-        }
-        let max_output = match body.get("max_tokens") {
-            None => return Err(Invalid::new("max_tokens: Field required")),
-            Some(value) => value.as_u64().filter(|&max| max > 0).ok_or_else(|| {
-                Invalid::new("max_tokens: Input should be a valid integer greater than 0")
-            })?,
-        };
-        let mut prompt = Prompt {
-            max_output: Some(max_output),
-            thinking_budget: number_at(body, &["thinking", "budget_tokens"]),
-            ..Prompt::default()
-        };
+        let mut prompt = Prompt::default();
         if let Some(system) = body.get("system") {
             prompt.read_content("system", system);
         }
@@ -37,17 +31,8 @@ impl Schema for Anthropic {
         ))
     }
 
-    fn whole(&self, answer: &Answer, _latency_ms: u64) -> Value {
-        json!({
-            "id": id(answer),
-            "type": "message",
-            "role": "assistant",
-            "model": answer.model,
-            "content": [{"type": "text", "text": answer.text}],
-            "stop_reason": answer.stop("end_turn", "max_tokens"),
-            "stop_sequence": null,
-            "usage": usage(answer, answer.usage.output),
-        })
+    fn whole(&self, produced: &Produced, _latency_ms: u64) -> Value {
+        MESSAGES.whole(produced)
     }
 
     fn stream(&self) -> Option<&dyn Streaming> {
@@ -56,67 +41,30 @@ impl Schema for Anthropic {
 }
 
 impl Streaming for Anthropic {
-    fn opening(&self, answer: &Answer) -> Vec<Event> {
-        vec![
-            Event::chunk(json!({
-                "type": "message_start",
-                "message": {
-                    "id": id(answer),
-                    "type": "message",
-                    "role": "assistant",
-                    "model": answer.model,
-                    "content": [],
-                    "stop_reason": null,
-                    "stop_sequence": null,
-                    "usage": usage(answer, 1),
-                },
-            })),
-            Event::chunk(json!({
-                "type": "content_block_start",
-                "index": 0,
-                "content_block": {"type": "text", "text": ""},
-            })),
-        ]
+    fn opening(&self, produced: &Produced) -> Vec<Event> {
+        vec![Event::chunk(MESSAGES.start(produced))]
     }
 
-    fn delta(&self, _answer: &Answer, text: &str, _token: u64) -> Event {
-        Event::chunk(json!({
-            "type": "content_block_delta",
-            "index": 0,
-            "delta": {"type": "text_delta", "text": text},
-        }))
+    fn begin(&self, at: usize, part: &Part) -> Vec<Event> {
+        vec![Event::chunk(MESSAGES.block_start(at, part))]
     }
 
-    fn closing(&self, answer: &Answer, _latency_ms: u64) -> Vec<Event> {
-        vec![
-            Event::chunk(json!({"type": "content_block_stop", "index": 0})),
-            Event::chunk(json!({
-                "type": "message_delta",
-                "delta": {
-                    "stop_reason": answer.stop("end_turn", "max_tokens"),
-                    "stop_sequence": null,
-                },
-                "usage": {"output_tokens": answer.usage.output},
-            })),
-            Event::chunk(json!({"type": "message_stop"})),
-        ]
+    fn delta(
+        &self,
+        _produced: &Produced,
+        at: usize,
+        part: &Part,
+        text: &str,
+        _token: u64,
+    ) -> Vec<Event> {
+        MESSAGES.block_delta(at, part, text).map(Event::chunk).into_iter().collect()
     }
-}
 
-fn id(answer: &Answer) -> String {
-    format!("msg_bdrk_{:024}", answer.number)
-}
+    fn end(&self, at: usize, part: &Part) -> Vec<Event> {
+        MESSAGES.block_end(at, part).into_iter().map(Event::chunk).collect()
+    }
 
-fn usage(answer: &Answer, output: u64) -> Value {
-    let usage = answer.usage;
-    json!({
-        "input_tokens": usage.input,
-        "cache_creation_input_tokens": usage.cache_write,
-        "cache_read_input_tokens": usage.cache_read,
-        "cache_creation": {
-            "ephemeral_5m_input_tokens": usage.cache_write.saturating_sub(usage.cache_write_1h),
-            "ephemeral_1h_input_tokens": usage.cache_write_1h,
-        },
-        "output_tokens": output,
-    })
+    fn closing(&self, produced: &Produced, _latency_ms: u64) -> Vec<Event> {
+        MESSAGES.end(produced).into_iter().map(Event::chunk).collect()
+    }
 }

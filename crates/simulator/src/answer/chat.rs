@@ -3,7 +3,8 @@
 
 use serde_json::{Value, json};
 
-use super::{Answer, Event, Invalid, Prompt, Schema, Streaming, number_at};
+use super::{Event, Invalid, Prompt, Schema, Streaming, number_at};
+use crate::produced::{Part, PartKind, Produced};
 
 pub(super) struct Chat;
 
@@ -29,20 +30,20 @@ impl Schema for Chat {
         ))
     }
 
-    fn whole(&self, answer: &Answer, _latency_ms: u64) -> Value {
+    fn whole(&self, produced: &Produced, _latency_ms: u64) -> Value {
         json!({
-            "id": id(answer),
+            "id": id(produced),
             "object": "chat.completion",
-            "model": answer.model,
+            "model": produced.answer.model,
             "choices": [{
                 "index": 0,
-                "message": {"role": "assistant", "content": answer.text},
-                "finish_reason": answer.stop("stop", "length"),
+                "message": {"role": "assistant", "content": produced.text()},
+                "finish_reason": produced.stop_word("stop", "length"),
             }],
             "usage": {
-                "prompt_tokens": answer.usage.input,
-                "completion_tokens": answer.usage.output,
-                "total_tokens": answer.usage.input + answer.usage.output,
+                "prompt_tokens": produced.answer.usage.input,
+                "completion_tokens": produced.answer.usage.output,
+                "total_tokens": produced.answer.usage.input + produced.answer.usage.output,
             },
         })
     }
@@ -53,25 +54,35 @@ impl Schema for Chat {
 }
 
 impl Streaming for Chat {
-    fn delta(&self, answer: &Answer, text: &str, _token: u64) -> Event {
-        Event::chunk(chunk(answer, json!({"role": "assistant", "content": text}), None))
+    fn delta(
+        &self,
+        produced: &Produced,
+        _at: usize,
+        part: &Part,
+        text: &str,
+        _token: u64,
+    ) -> Vec<Event> {
+        if part.kind != PartKind::Text {
+            return Vec::new();
+        }
+        vec![Event::chunk(chunk(produced, json!({"role": "assistant", "content": text}), None))]
     }
 
-    fn closing(&self, answer: &Answer, _latency_ms: u64) -> Vec<Event> {
-        let stop = answer.stop("stop", "length");
-        vec![Event::chunk(chunk(answer, json!({}), Some(stop)))]
+    fn closing(&self, produced: &Produced, _latency_ms: u64) -> Vec<Event> {
+        let stop = produced.stop_word("stop", "length");
+        vec![Event::chunk(chunk(produced, json!({}), Some(stop)))]
     }
 }
 
-fn id(answer: &Answer) -> String {
-    format!("chatcmpl-{:024}", answer.number)
+fn id(produced: &Produced) -> String {
+    format!("chatcmpl-{:024}", produced.answer.number)
 }
 
-fn chunk(answer: &Answer, delta: Value, stop: Option<&str>) -> Value {
+fn chunk(produced: &Produced, delta: Value, stop: Option<&str>) -> Value {
     json!({
-        "id": id(answer),
+        "id": id(produced),
         "object": "chat.completion.chunk",
-        "model": answer.model,
+        "model": produced.answer.model,
         "choices": [{"index": 0, "delta": delta, "finish_reason": stop}],
     })
 }

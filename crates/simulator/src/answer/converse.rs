@@ -1,8 +1,11 @@
 //! Bedrock's own schema: Converse and ConverseStream.
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
-use super::{Answer, Event, Invalid, Prompt, Schema, Streaming, number_at};
+use super::{Event, Invalid, Prompt, Schema, Streaming, converse_request, number_at};
+use crate::asked::Asked;
+use crate::produced::{Part, PartKind, Produced};
+use crate::validation::Model;
 use sluice_bedrock::Usage;
 
 pub(super) struct Converse;
@@ -35,6 +38,10 @@ impl Schema for Converse {
         Ok(prompt)
     }
 
+    fn asked(&self, body: &Value, model: &Model) -> Result<Asked, Invalid> {
+        Ok(converse_request::read(self.read(body)?, body, model))
+    }
+
     fn above_cap(&self, _asked: u64, cap: u64, _model: &str) -> Invalid {
         Invalid::new(format!(
             "The maximum tokens you requested exceeds the model limit of {cap}. Try again with a \
@@ -42,16 +49,18 @@ impl Schema for Converse {
         ))
     }
 
-    fn whole(&self, answer: &Answer, latency_ms: u64) -> Value {
-        with_tier(
-            answer,
+    fn whole(&self, produced: &Produced, latency_ms: u64) -> Value {
+        let content: Vec<Value> = produced.parts.iter().map(block).collect();
+        let answer = with_fields(
+            produced,
             json!({
-                "output": {"message": {"role": "assistant", "content": [{"text": answer.text}]}},
-                "stopReason": answer.stop("end_turn", "max_tokens"),
-                "usage": usage(answer),
+                "output": {"message": {"role": "assistant", "content": content}},
+                "stopReason": produced.stop.name(),
+                "usage": usage(produced),
                 "metrics": {"latencyMs": latency_ms},
             }),
-        )
+        );
+        with_tier(produced, answer)
     }
 
     fn stream(&self) -> Option<&dyn Streaming> {
@@ -60,37 +69,132 @@ impl Schema for Converse {
 }
 
 impl Streaming for Converse {
-    fn opening(&self, _answer: &Answer) -> Vec<Event> {
-        // A block of text has no contentBlockStart: Bedrock sends that for tool use only.
+    fn opening(&self, _produced: &Produced) -> Vec<Event> {
         vec![Event { name: "messageStart", json: json!({"role": "assistant"}) }]
     }
 
-    fn delta(&self, _answer: &Answer, text: &str, _token: u64) -> Event {
-        Event {
-            name: "contentBlockDelta",
-            json: json!({"contentBlockIndex": 0, "delta": {"text": text}}),
+    fn begin(&self, at: usize, part: &Part) -> Vec<Event> {
+        // A block of text has no contentBlockStart: Bedrock sends that for tool use only.
+        let PartKind::Call { name, number } = &part.kind else { return Vec::new() };
+        let start = json!({"toolUse": {"toolUseId": call_id(*number), "name": name}});
+        let json = json!({"contentBlockIndex": at, "start": start});
+        vec![Event { name: "contentBlockStart", json }]
+    }
+
+    fn delta(
+        &self,
+        _produced: &Produced,
+        at: usize,
+        part: &Part,
+        text: &str,
+        _token: u64,
+    ) -> Vec<Event> {
+        match part.kind {
+            PartKind::Text => vec![delta(at, json!({"text": text}))],
+            PartKind::Call { .. } => vec![delta(at, json!({"toolUse": {"input": text}}))],
+            // A thought that is not shown has no text, and one that is sealed comes as a whole.
+            PartKind::Reasoning if part.text.is_empty() => Vec::new(),
+            PartKind::Reasoning => vec![delta(at, json!({"reasoningContent": {"text": text}}))],
         }
     }
 
-    fn closing(&self, answer: &Answer, latency_ms: u64) -> Vec<Event> {
-        let stop = answer.stop("end_turn", "max_tokens");
+    fn end(&self, at: usize, part: &Part) -> Vec<Event> {
+        let sealed = part.sealed.as_ref().map(|sealed| json!({"redactedContent": sealed}));
+        let signed = part.signature.as_ref().map(|signature| json!({"signature": signature}));
+        let last = sealed.or(signed).map(|last| delta(at, json!({"reasoningContent": last})));
+        let stop = Event { name: "contentBlockStop", json: json!({"contentBlockIndex": at}) };
+        last.into_iter().chain([stop]).collect()
+    }
+
+    fn closing(&self, produced: &Produced, latency_ms: u64) -> Vec<Event> {
+        let stop = with_fields(produced, json!({"stopReason": produced.stop.name()}));
         vec![
-            Event { name: "contentBlockStop", json: json!({"contentBlockIndex": 0}) },
-            Event { name: "messageStop", json: json!({"stopReason": stop}) },
+            Event { name: "messageStop", json: stop },
             Event {
                 name: "metadata",
                 json: with_tier(
-                    answer,
-                    json!({"usage": usage(answer), "metrics": {"latencyMs": latency_ms}}),
+                    produced,
+                    json!({"usage": usage(produced), "metrics": {"latencyMs": latency_ms}}),
                 ),
             },
         ]
     }
 }
 
+fn delta(at: usize, delta: Value) -> Event {
+    let json = json!({"contentBlockIndex": at, "delta": delta});
+    Event { name: "contentBlockDelta", json }
+}
+
+fn block(part: &Part) -> Value {
+    match &part.kind {
+        PartKind::Text => json!({"text": part.text}),
+        PartKind::Call { name, number } => json!({"toolUse": {
+            "toolUseId": call_id(*number),
+            "name": name,
+            // Arguments that the maximum has cut are no JSON.
+            "input": serde_json::from_str(&part.text).unwrap_or_else(|_| json!({})),
+        }}),
+        PartKind::Reasoning => {
+            if let Some(sealed) = &part.sealed {
+                return json!({"reasoningContent": {"redactedContent": sealed}});
+            }
+            let mut thought = json!({"text": part.text});
+            if let (Some(signature), Some(members)) = (&part.signature, thought.as_object_mut()) {
+                members.insert("signature".to_owned(), signature.as_str().into());
+            }
+            json!({"reasoningContent": {"reasoningText": thought}})
+        }
+    }
+}
+
+fn call_id(number: u64) -> String {
+    format!("tooluse_{number:022}")
+}
+
+/// An answer, with the members of the model's own answer that the request asks for.
+fn with_fields(produced: &Produced, mut json: Value) -> Value {
+    let paths = produced.answer.request.get("additionalModelResponseFieldPaths");
+    let own = json!({
+        "stop_reason": produced.stop.name(),
+        "stop_sequence": produced.stop_sequence,
+        "usage": {
+            "input_tokens": produced.answer.usage.input,
+            "output_tokens": produced.answer.usage.output,
+            "output_tokens_details": {"thinking_tokens": produced.reasoning},
+        },
+    });
+    let mut fields = Map::new();
+    for path in paths.and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str) {
+        if let Some(found) = own.pointer(path) {
+            let names: Vec<&str> = path.split('/').skip(1).collect();
+            insert(&mut fields, &names, found);
+        }
+    }
+    if let (false, Some(members)) = (fields.is_empty(), json.as_object_mut()) {
+        members.insert("additionalModelResponseFields".to_owned(), Value::Object(fields));
+    }
+    json
+}
+
+fn insert(fields: &mut Map<String, Value>, names: &[&str], value: &Value) {
+    match names {
+        [] => {}
+        [last] => {
+            fields.insert((*last).to_owned(), value.clone());
+        }
+        [first, rest @ ..] => {
+            let inner = fields.entry(*first).or_insert_with(|| Value::Object(Map::new()));
+            if let Some(inner) = inner.as_object_mut() {
+                insert(inner, rest, value);
+            }
+        }
+    }
+}
+
 /// An answer, with the service tier that has served it.
-fn with_tier(answer: &Answer, mut json: Value) -> Value {
-    if let (Some(tier), Some(members)) = (&answer.tier, json.as_object_mut()) {
+fn with_tier(produced: &Produced, mut json: Value) -> Value {
+    if let (Some(tier), Some(members)) = (&produced.answer.tier, json.as_object_mut()) {
         members.insert("serviceTier".to_owned(), json!({"type": tier}));
     }
     json
@@ -106,8 +210,8 @@ fn cache_details(usage: Usage) -> Vec<Value> {
     written.map(|(ttl, tokens)| json!({"ttl": ttl, "inputTokens": tokens})).collect()
 }
 
-fn usage(answer: &Answer) -> Value {
-    let usage = answer.usage;
+fn usage(produced: &Produced) -> Value {
+    let usage = produced.answer.usage;
     let total = usage.input + usage.output + usage.cache_read + usage.cache_write;
     let mut json = json!({
         "inputTokens": usage.input,

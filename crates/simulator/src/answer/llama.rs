@@ -2,7 +2,8 @@
 
 use serde_json::{Value, json};
 
-use super::{Answer, Event, Invalid, Prompt, Schema, Streaming, number_at, required_text};
+use super::{Event, Invalid, Prompt, Schema, Streaming, number_at, required_text};
+use crate::produced::{Part, PartKind, Produced};
 
 pub(super) struct Llama;
 
@@ -25,12 +26,12 @@ impl Schema for Llama {
         ))
     }
 
-    fn whole(&self, answer: &Answer, _latency_ms: u64) -> Value {
+    fn whole(&self, produced: &Produced, _latency_ms: u64) -> Value {
         json!({
-            "generation": answer.text,
-            "prompt_token_count": answer.usage.input,
-            "generation_token_count": answer.usage.output,
-            "stop_reason": answer.stop("stop", "length"),
+            "generation": produced.text(),
+            "prompt_token_count": produced.answer.usage.input,
+            "generation_token_count": produced.answer.usage.output,
+            "stop_reason": produced.stop_word("stop", "length"),
         })
     }
 
@@ -40,23 +41,33 @@ impl Schema for Llama {
 }
 
 impl Streaming for Llama {
-    fn delta(&self, answer: &Answer, text: &str, token: u64) -> Event {
+    fn delta(
+        &self,
+        produced: &Produced,
+        _at: usize,
+        part: &Part,
+        text: &str,
+        token: u64,
+    ) -> Vec<Event> {
+        if part.kind != PartKind::Text {
+            return Vec::new();
+        }
         // Only the first chunk counts the prompt.
-        let input = (token == 1).then_some(answer.usage.input);
-        Event::chunk(json!({
+        let input = (token == 1).then_some(produced.answer.usage.input);
+        vec![Event::chunk(json!({
             "generation": text,
             "prompt_token_count": input,
             "generation_token_count": token,
             "stop_reason": null,
-        }))
+        }))]
     }
 
-    fn closing(&self, answer: &Answer, _latency_ms: u64) -> Vec<Event> {
+    fn closing(&self, produced: &Produced, _latency_ms: u64) -> Vec<Event> {
         vec![Event::chunk(json!({
             "generation": "",
             "prompt_token_count": null,
-            "generation_token_count": answer.usage.output,
-            "stop_reason": answer.stop("stop", "length"),
+            "generation_token_count": produced.answer.usage.output,
+            "stop_reason": produced.stop_word("stop", "length"),
         }))]
     }
 }

@@ -5,21 +5,27 @@
 //! the number of output tokens, `sim:token_ms=5` and `sim:head_ms=5` for latency,
 //! `sim:cache_read=9` and `sim:cache_write=9` for input tokens that count as cached,
 //! `sim:cache_write_1h=4` for how many of the written ones are for an hour. Tokens are
-//! counted as four characters each. In the APIs of OpenAI and Anthropic there are more such words
-//! (`apis::produced`). The echo is never cut: a low maximum lowers the number of
+//! counted as four characters each. There are more such words for what is thought
+//! and called (`produced`). The echo is never cut: a low maximum lowers the number of
 //! tokens and with it the number of deltas of a stream, not the text. A test may script the text
 //! instead, which is then counted by the same rule and ends at the maximum, as a model's does.
 
 mod anthropic;
 mod chat;
 mod converse;
+mod converse_request;
 mod embed;
+mod frames;
 mod llama;
 mod nova;
 mod titan;
 
 use serde_json::{Map, Value};
 
+pub(super) use self::frames::Frames;
+use super::asked::Asked;
+use super::produced::{Part, Produced};
+use super::validation::Model;
 use sluice_bedrock::{Family, Usage};
 
 /// Most output tokens of an answer when the text does not ask for a number.
@@ -164,16 +170,6 @@ impl Answer {
         let at_maximum = wanted > cap;
         Self { model: model.to_owned(), number, text, at_maximum, usage, request, tier: None }
     }
-
-    /// The text in as many pieces as it has tokens; some may be empty when the text is short.
-    pub(super) fn pieces(&self) -> Vec<String> {
-        pieces(&self.text, self.usage.output)
-    }
-
-    /// `end_turn` or `max_tokens`, in the words of the schema.
-    fn stop<'a>(&self, ended: &'a str, at_maximum: &'a str) -> &'a str {
-        if self.at_maximum { at_maximum } else { ended }
-    }
 }
 
 /// A text in so many pieces, at least one; some are empty when the text is short.
@@ -236,28 +232,47 @@ impl Event {
 pub(super) trait Schema: Sync {
     /// Reads a request.
     fn read(&self, body: &Value) -> Result<Prompt, Invalid>;
+    /// Reads all that a request asks of a model.
+    fn asked(&self, body: &Value, _model: &Model) -> Result<Asked, Invalid> {
+        Ok(Asked { prompt: self.read(body)?, ..Asked::default() })
+    }
     /// The refusal of a maximum above the model's cap.
     fn above_cap(&self, asked: u64, cap: u64, _model: &str) -> Invalid {
         Invalid(format!("the maximum of output tokens is {cap}, not {asked}"))
     }
     /// A whole answer.
-    fn whole(&self, answer: &Answer, latency_ms: u64) -> Value;
+    fn whole(&self, produced: &Produced, latency_ms: u64) -> Value;
     /// The form of streams; `None` where there are none, as for embeddings.
     fn stream(&self) -> Option<&dyn Streaming> {
         None
     }
 }
 
-/// The form of an answer's events.
+/// The form of an answer's events. A schema that knows texts only has no events for other parts.
 pub(super) trait Streaming: Sync {
-    /// The events before the first piece of text.
-    fn opening(&self, _answer: &Answer) -> Vec<Event> {
+    /// The events before the first part.
+    fn opening(&self, _produced: &Produced) -> Vec<Event> {
         Vec::new()
     }
-    /// A piece of text, the `token`th output token (from 1).
-    fn delta(&self, answer: &Answer, text: &str, token: u64) -> Event;
-    /// The events after the last piece. The Invoke operations' metrics are added to the last.
-    fn closing(&self, answer: &Answer, latency_ms: u64) -> Vec<Event>;
+    /// The events at the beginning of the part at a place.
+    fn begin(&self, _at: usize, _part: &Part) -> Vec<Event> {
+        Vec::new()
+    }
+    /// A piece of a part, the `token`th output token (from 1).
+    fn delta(
+        &self,
+        produced: &Produced,
+        at: usize,
+        part: &Part,
+        text: &str,
+        token: u64,
+    ) -> Vec<Event>;
+    /// The events at the end of a part.
+    fn end(&self, _at: usize, _part: &Part) -> Vec<Event> {
+        Vec::new()
+    }
+    /// The events after the last part. The Invoke operations' metrics are added to the last.
+    fn closing(&self, produced: &Produced, latency_ms: u64) -> Vec<Event>;
 }
 
 /// The schema of Converse and ConverseStream.
@@ -271,12 +286,15 @@ pub(super) fn invoke(family: Family, base: Option<&str>, body: &Value) -> &'stat
     let has = |key: &str| body.get(key).is_some();
     match family {
         Family::Anthropic => &anthropic::Anthropic,
+        Family::Nova if base.is_some_and(|id| id.starts_with("amazon.nova-2-multimodal")) => {
+            &embed::NovaEmbed
+        }
         Family::Nova => &nova::Nova,
         Family::TitanText => &titan::Titan,
-        Family::TitanEmbed => &embed::TitanEmbed,
+        Family::TitanEmbed => embed::TitanEmbed::of(base),
         Family::Llama => &llama::Llama,
         Family::Cohere if base.is_some_and(|id| id.starts_with("cohere.embed")) => {
-            &embed::CohereEmbed
+            embed::CohereEmbed::of(base)
         }
         Family::Unknown if has("anthropic_version") => &anthropic::Anthropic,
         Family::Unknown if has("inferenceConfig") => &nova::Nova,
@@ -287,7 +305,7 @@ pub(super) fn invoke(family: Family, base: Option<&str>, body: &Value) -> &'stat
 }
 
 /// Adds `amazon-bedrock-invocationMetrics` to the last chunk of an Invoke stream.
-pub(super) fn add_metrics(last: &mut Value, usage: Usage, latency_ms: u64, first_ms: u64) {
+fn add_metrics(last: &mut Value, usage: Usage, latency_ms: u64, first_ms: u64) {
     let Some(object) = last.as_object_mut() else { return };
     let mut metrics = Map::new();
     metrics.insert("inputTokenCount".to_owned(), usage.input.into());
@@ -319,7 +337,9 @@ fn required_text<'a>(body: &'a Value, key: &str) -> Result<&'a str, Invalid> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::scripted_answers::Script;
     use proptest::prelude::*;
+    use sluice_bedrock::ModelId;
 
     fn prompt(text: &str, max_output: Option<u64>) -> Prompt {
         Prompt { last_text: text.to_owned(), characters: 9, max_output, ..Prompt::default() }
@@ -333,7 +353,7 @@ mod tests {
     fn the_pieces_are_the_text_one_for_each_token() {
         for (text, max) in [("hello", None), ("hello sim:tokens=40", Some(50)), ("é", Some(1))] {
             let answer = answer(text, max);
-            let pieces = answer.pieces();
+            let pieces = pieces(&answer.text, answer.usage.output);
             assert_eq!(pieces.concat(), answer.text);
             assert_eq!(pieces.len() as u64, answer.usage.output);
             assert!(answer.text.starts_with(&format!("[m] {text}")));
@@ -363,8 +383,9 @@ mod tests {
         let cut = answer("éééééé", Some(1));
         assert_eq!((cut.text.as_str(), cut.usage.output, cut.at_maximum), ("éééé", 1, true));
         for answer in [whole, cut, answer("", None)] {
-            assert_eq!(answer.pieces().concat(), answer.text);
-            assert_eq!(answer.pieces().len() as u64, answer.usage.output);
+            let pieces = pieces(&answer.text, answer.usage.output);
+            assert_eq!(pieces.concat(), answer.text);
+            assert_eq!(pieces.len() as u64, answer.usage.output);
         }
     }
 
@@ -426,11 +447,15 @@ mod tests {
             ];
             let schemas = families.map(|family| invoke(family, None, &body));
             for schema in schemas.into_iter().chain([converse()]) {
-                let Ok(prompt) = schema.read(&body) else { continue };
-                let answer = Answer::to(&prompt, script.as_deref(), "m", cap, 1, body.clone());
-                prop_assert!(answer.usage.output <= cap);
-                prop_assert!(schema.whole(&answer, 1).is_object());
-                prop_assert_eq!(answer.pieces().concat(), answer.text);
+                let id = ModelId::new("us.anthropic.claude-opus-5-5").unwrap();
+                let Ok(asked) = schema.asked(&body, &Model::with_id(&id)) else { continue };
+                let script = script.as_deref().map(|text| Script::Text(text.into()));
+                let produced = Produced::to(&asked, script.as_ref(), "m", cap, 1);
+                prop_assert!(produced.answer.usage.output <= cap);
+                prop_assert!(schema.whole(&produced, 1).is_object());
+                for part in &produced.parts {
+                    prop_assert_eq!(part.pieces().concat(), part.text.clone());
+                }
             }
         }
     }

@@ -2,7 +2,8 @@
 
 use serde_json::{Value, json};
 
-use super::{Answer, Event, Invalid, Prompt, Schema, Streaming, number_at};
+use super::{Event, Invalid, Prompt, Schema, Streaming, number_at};
+use crate::produced::{Part, PartKind, Produced};
 
 pub(super) struct Nova;
 
@@ -35,11 +36,11 @@ impl Schema for Nova {
         ))
     }
 
-    fn whole(&self, answer: &Answer, _latency_ms: u64) -> Value {
+    fn whole(&self, produced: &Produced, _latency_ms: u64) -> Value {
         json!({
-            "output": {"message": {"content": [{"text": answer.text}], "role": "assistant"}},
-            "stopReason": answer.stop("end_turn", "max_tokens"),
-            "usage": usage(answer),
+            "output": {"message": {"content": [{"text": produced.text()}], "role": "assistant"}},
+            "stopReason": produced.stop_word("end_turn", "max_tokens"),
+            "usage": usage(produced),
         })
     }
 
@@ -49,30 +50,40 @@ impl Schema for Nova {
 }
 
 impl Streaming for Nova {
-    fn opening(&self, _answer: &Answer) -> Vec<Event> {
+    fn opening(&self, _produced: &Produced) -> Vec<Event> {
         vec![Event::chunk(json!({"messageStart": {"role": "assistant"}}))]
     }
 
-    fn delta(&self, _answer: &Answer, text: &str, _token: u64) -> Event {
-        Event::chunk(json!({
+    fn delta(
+        &self,
+        _produced: &Produced,
+        _at: usize,
+        part: &Part,
+        text: &str,
+        _token: u64,
+    ) -> Vec<Event> {
+        if part.kind != PartKind::Text {
+            return Vec::new();
+        }
+        vec![Event::chunk(json!({
             "contentBlockDelta": {"delta": {"text": text}, "contentBlockIndex": 0},
-        }))
+        }))]
     }
 
-    fn closing(&self, answer: &Answer, _latency_ms: u64) -> Vec<Event> {
-        let stop = answer.stop("end_turn", "max_tokens");
+    fn closing(&self, produced: &Produced, _latency_ms: u64) -> Vec<Event> {
+        let stop = produced.stop_word("end_turn", "max_tokens");
         vec![
             Event::chunk(json!({"contentBlockStop": {"contentBlockIndex": 0}})),
             Event::chunk(json!({"messageStop": {"stopReason": stop}})),
             Event::chunk(json!({
-                "metadata": {"usage": usage(answer), "metrics": {}, "trace": {}},
+                "metadata": {"usage": usage(produced), "metrics": {}, "trace": {}},
             })),
         ]
     }
 }
 
-fn usage(answer: &Answer) -> Value {
-    let usage = answer.usage;
+fn usage(produced: &Produced) -> Value {
+    let usage = produced.answer.usage;
     json!({
         "inputTokens": usage.input,
         "outputTokens": usage.output,

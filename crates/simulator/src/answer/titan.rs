@@ -2,7 +2,8 @@
 
 use serde_json::{Value, json};
 
-use super::{Answer, Event, Invalid, Prompt, Schema, Streaming, number_at, required_text};
+use super::{Event, Invalid, Prompt, Schema, Streaming, number_at, required_text};
+use crate::produced::{Part, PartKind, Produced};
 
 pub(super) struct Titan;
 
@@ -25,13 +26,13 @@ impl Schema for Titan {
         ))
     }
 
-    fn whole(&self, answer: &Answer, _latency_ms: u64) -> Value {
+    fn whole(&self, produced: &Produced, _latency_ms: u64) -> Value {
         json!({
-            "inputTextTokenCount": answer.usage.input,
+            "inputTextTokenCount": produced.answer.usage.input,
             "results": [{
-                "tokenCount": answer.usage.output,
-                "outputText": answer.text,
-                "completionReason": answer.stop("FINISH", "LENGTH"),
+                "tokenCount": produced.answer.usage.output,
+                "outputText": produced.text(),
+                "completionReason": produced.stop_word("FINISH", "LENGTH"),
             }],
         })
     }
@@ -42,22 +43,32 @@ impl Schema for Titan {
 }
 
 impl Streaming for Titan {
-    fn delta(&self, answer: &Answer, text: &str, token: u64) -> Event {
-        Event::chunk(chunk(answer, text, token, None))
+    fn delta(
+        &self,
+        produced: &Produced,
+        _at: usize,
+        part: &Part,
+        text: &str,
+        token: u64,
+    ) -> Vec<Event> {
+        if part.kind != PartKind::Text {
+            return Vec::new();
+        }
+        vec![Event::chunk(chunk(produced, text, token, None))]
     }
 
-    fn closing(&self, answer: &Answer, _latency_ms: u64) -> Vec<Event> {
-        let stop = answer.stop("FINISH", "LENGTH");
-        vec![Event::chunk(chunk(answer, "", answer.usage.output, Some(stop)))]
+    fn closing(&self, produced: &Produced, _latency_ms: u64) -> Vec<Event> {
+        let stop = produced.stop_word("FINISH", "LENGTH");
+        vec![Event::chunk(chunk(produced, "", produced.answer.usage.output, Some(stop)))]
     }
 }
 
-fn chunk(answer: &Answer, text: &str, token: u64, stop: Option<&str>) -> Value {
+fn chunk(produced: &Produced, text: &str, token: u64, stop: Option<&str>) -> Value {
     json!({
         "outputText": text,
         "index": 0,
         "totalOutputTextTokenCount": token,
         "completionReason": stop,
-        "inputTextTokenCount": answer.usage.input,
+        "inputTextTokenCount": produced.answer.usage.input,
     })
 }

@@ -1,64 +1,16 @@
-//! What a request asks for, whatever its API, and the refusals that the APIs share.
+//! The members and the refusals that the APIs share.
 
 use serde_json::Value;
 
-use super::super::answer::Prompt;
 use super::super::reply::Failure;
 use super::model::Model;
 use sluice_bedrock::ErrorKind;
 
+pub(super) use super::super::asked::{Asked, Tool, ToolChoice};
+
 /// Names of service tiers that a request may have.
 const TIERS: [&str; 7] =
     ["auto", "default", "flex", "priority", "reserved", "standard", "standard_only"];
-
-/// What a request asks for.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Asked {
-    /// Its texts and maximum.
-    pub(super) prompt: Prompt,
-    /// Whether the answer is to be a stream.
-    pub(super) stream: bool,
-    /// Whether a stream of Chat Completions is to end with its usage.
-    pub(super) include_usage: bool,
-    /// The functions that the model may call.
-    pub(super) tools: Vec<Tool>,
-    /// Which of them it may or must call.
-    pub(super) choice: ToolChoice,
-    /// Whether it may call only one at a time.
-    pub(super) one_call: bool,
-    /// Whether the conversation ends with the result of a call.
-    pub(super) ends_with_result: bool,
-    /// Whether the model thinks before it answers.
-    pub(super) thinks: bool,
-    /// Whether the answer is to show what it thought.
-    pub(super) shows_thinking: bool,
-    /// The schema of an answer that is to be JSON.
-    pub(super) json_schema: Option<Value>,
-}
-
-/// A function that a model may call.
-#[derive(Debug, Clone, PartialEq)]
-pub(super) struct Tool {
-    pub(super) name: String,
-    /// The schema of its arguments.
-    pub(super) schema: Value,
-}
-
-/// Which function a model may or must call.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) enum ToolChoice {
-    #[default]
-    Auto,
-    Off,
-    Any,
-    Named(String),
-}
-
-impl ToolChoice {
-    pub(super) fn is_forced(&self) -> bool {
-        matches!(self, ToolChoice::Any | ToolChoice::Named(_))
-    }
-}
 
 /// A refusal of what a member of the request says.
 pub(super) fn invalid(param: impl Into<String>, message: impl Into<String>) -> Failure {

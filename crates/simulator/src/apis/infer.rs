@@ -54,7 +54,8 @@ impl ApiCall<'_> {
         let names = model::names(endpoint, id.as_str());
         let names: Vec<&str> = names.iter().map(String::as_str).collect();
         let scripted = shared.answers.of(&names);
-        let produced = Produced::to(asked, scripted.as_deref(), &model, request.seq);
+        let produced =
+            Produced::to(asked, scripted.as_ref(), &model.name, model.cap(), request.seq);
         let usage = produced.answer.usage;
         let maximum = asked.prompt.max_output.unwrap_or_else(|| model.cap());
         let reservation = shared.quotas.take(&model.quota, usage, maximum)?;
@@ -198,7 +199,7 @@ impl Ready {
     fn message(self) -> Reply {
         // Anthropic has a name of its own for the default tier.
         let tier = self.tier.clone().filter(|tier| tier != "default" && tier != "standard_only");
-        let writer = Messages { tier: tier.unwrap_or_else(|| "standard".to_owned()) };
+        let writer = Messages { tier: Some(tier.unwrap_or_else(|| "standard".to_owned())) };
         match self.wanted.asked.stream {
             true => self.stream(writer),
             false => self.whole(&writer.whole(&self.produced)),

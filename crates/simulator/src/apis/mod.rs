@@ -13,25 +13,39 @@ mod messages;
 mod model;
 mod models;
 mod place;
-mod produced;
 mod responses;
 #[cfg(test)]
 mod tests;
-mod writer;
 
 use serde_json::Value;
 
+use self::asked::Asked;
 use self::responses::input_items;
 use super::State;
 use super::log::Record;
 use super::reply::{Accepted, Failure, Reply};
+use super::{produced, writer};
 use sluice_bedrock::path::{Call, Resource};
 use sluice_bedrock::{ErrorKind, ModelId, Operation};
 use sluice_catalogue::Endpoint;
 
 pub(super) use error_events::ErrorEvents;
+pub(super) use messages::Messages;
 pub(super) use place::{Place, chosen_endpoint};
 pub(super) use responses::Responses;
+
+/// Reads a body of Messages that InvokeModel, or a count of its tokens, carries.
+///
+/// # Errors
+/// What Bedrock refuses.
+pub(super) fn read_invoked_message(
+    shared: &State,
+    id: &ModelId,
+    body: &Value,
+    is_count: bool,
+) -> Result<Asked, Failure> {
+    messages::read(body, &model::Model::invoked(shared, id), is_count)
+}
 
 /// A call of one of these APIs, and what is known of it before it is checked.
 pub(super) struct ApiCall<'a> {

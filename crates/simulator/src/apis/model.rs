@@ -93,6 +93,28 @@ impl Model {
         })
     }
 
+    /// The model with this id as InvokeModel calls it, which has found it.
+    pub(super) fn invoked(shared: &State, id: &ModelId) -> Model {
+        let name = id.as_str().rsplit_once('/').map_or(id.as_str(), |(_, last)| last);
+        let settings = shared.quotas.settings(id.as_str());
+        let settings = settings.or_else(|| shared.quotas.settings(name)).unwrap_or_default();
+        let facts = Catalogue::shipped().facts(id, "").filter(|facts| facts.is_listed);
+        // Tests of large bodies send more text than a model reads.
+        let facts = facts.map(|facts| {
+            let mut facts = ModelFacts::clone(&facts);
+            facts.max_input_tokens = None;
+            Arc::new(facts)
+        });
+        Model {
+            endpoint: Endpoint::Runtime,
+            name: name.to_owned(),
+            quota: name.to_owned(),
+            settings,
+            base: id.base().unwrap_or_default().to_owned(),
+            facts,
+        }
+    }
+
     /// A model of the catalogue.
     #[cfg(test)]
     pub(super) fn listed(endpoint: Endpoint, id: &str) -> Model {

@@ -127,7 +127,7 @@ fn tokens_of(writer: impl Writer + 'static, produced: Produced) -> u64 {
 }
 
 fn check(asked: &Asked, model: &Model) -> Result<Produced, TestCaseError> {
-    let produced = Produced::to(asked, None, model, 7);
+    let produced = Produced::to(asked, None, &model.name, model.cap(), 7);
     let output = produced.answer.usage.output;
     prop_assert!(output <= asked.prompt.max_output.unwrap_or(u64::MAX).max(1));
     prop_assert_eq!(produced.parts.iter().map(|part| part.tokens).sum::<u64>(), output);
@@ -177,7 +177,7 @@ proptest! {
             if let Ok(asked) = messages::read(&body, &model, false) {
                 let produced = check(&asked, &model)?;
                 let output = produced.answer.usage.output;
-                let writer = Messages { tier: String::new() };
+                let writer = Messages { tier: None };
                 prop_assert!(writer.whole(&produced).is_object());
                 prop_assert_eq!(tokens_of(writer, produced), output);
             }

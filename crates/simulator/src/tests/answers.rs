@@ -126,12 +126,14 @@ async fn requests_that_bedrock_refuses_are_refused() {
         ("invoke", "[]".to_owned(), "Malformed input request"),
         (
             "invoke",
-            json!({"anthropic_version": "x", "messages": []}).to_string(),
+            json!({"anthropic_version": "bedrock-2023-05-31", "messages": []}).to_string(),
             "max_tokens: Field required",
         ),
+        ("invoke", anthropic(json!({"anthropic_version": "v1"})), "Invalid API version"),
+        ("invoke", anthropic(json!({"model": HAIKU})), "model: Extra inputs are not permitted"),
         ("invoke", anthropic(json!({"max_tokens": 4097})), "4097 > 4096"),
         ("invoke", anthropic(json!({"messages": []})), "at least one message"),
-        ("invoke", anthropic(thinking), "thinking.budget_tokens"),
+        ("invoke", anthropic(thinking.clone()), "thinking: Extra inputs are not permitted"),
         ("converse", converse("x").replace("100", "4097"), "exceeds the model limit of 4096"),
         ("converse", "{}".to_owned(), "messages"),
         ("count-tokens", "{}".to_owned(), "input"),
@@ -145,6 +147,9 @@ async fn requests_that_bedrock_refuses_are_refused() {
         let got = answered.json()["message"].to_string();
         assert!(got.contains(message), "{got}");
     }
+    let thinks = "anthropic.claude-sonnet-4-5-20250929-v1:0";
+    let answered = simulator.post(thinks, "invoke", anthropic(thinking)).await;
+    assert!(answered.json()["message"].to_string().contains("thinking.budget_tokens"));
     let unknown = simulator.post("nobody.knows-v1:0", "converse", converse("x")).await;
     assert_eq!(unknown.json()["message"], "The provided model identifier is invalid.");
     let path = simulator.post(HAIKU, "unknown-operation", "{}").await;
@@ -200,7 +205,7 @@ async fn the_control_api_scripts_reads_and_clears() {
     simulator.controls.answers.set(HAIKU, "x").unwrap();
     simulator.control("DELETE", "", Value::Null).await;
     assert!(simulator.controls.faults.rules().is_empty());
-    assert!(simulator.controls.answers.texts().is_empty());
+    assert!(simulator.controls.answers.all().is_empty());
     assert!(simulator.controls.log.entries().is_empty());
 }
 

@@ -4,6 +4,7 @@
 mod answers;
 mod apis;
 mod faults;
+mod parts;
 
 use std::time::Duration;
 

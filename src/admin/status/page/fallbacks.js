@@ -15,6 +15,7 @@ const REASONS = {
   surface: "It does not serve the API of the request, or takes no guardrail",
   schema: "The body has the schema of another model family",
   policy: "The client may not use its model",
+  translation: "The request can't be translated for its model",
   unpriced: "The client has a budget, and its model has no price",
   throttled: "Bedrock throttled the attempt",
   exhausted: "A quota per day is used up",

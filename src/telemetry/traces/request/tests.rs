@@ -39,6 +39,7 @@ fn record(started: Instant, outcome: Outcome) -> RequestRecord<'static> {
         attempts: 1,
         passed_over: None,
         fallback_reason: None,
+        translated: None,
         choice: None,
         target: None,
         usage: None,

@@ -222,7 +222,7 @@ impl Call {
     /// ApplyGuardrail to one text.
     pub fn apply_guardrail(text: &str) -> Call {
         let parameters = json!({
-            "guardrailIdentifier": "gr-1234567890",
+            "guardrailIdentifier": "gr1234567890",
             "guardrailVersion": "1",
             "source": "INPUT",
             "content": [{"text": {"text": text}}],

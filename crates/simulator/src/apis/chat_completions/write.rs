@@ -5,6 +5,7 @@ use serde_json::{Map, Value, json};
 
 use super::super::produced::{Part, PartKind, Produced};
 use super::super::writer::Writer;
+use crate::scripted_answers::StopReason;
 use sluice_bedrock::sse;
 
 /// Writes an answer.
@@ -151,10 +152,11 @@ fn call_id(number: u64) -> String {
 }
 
 fn finish_reason(produced: &Produced) -> &'static str {
-    match () {
-        () if produced.answer.at_maximum => "length",
-        () if produced.calls() => "tool_calls",
-        () => "stop",
+    match produced.stop {
+        StopReason::MaxTokens | StopReason::ModelContextWindowExceeded => "length",
+        StopReason::ToolUse => "tool_calls",
+        StopReason::ContentFiltered | StopReason::GuardrailIntervened => "content_filter",
+        _ => "stop",
     }
 }
 

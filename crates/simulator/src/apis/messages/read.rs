@@ -5,7 +5,7 @@ use serde_json::Value;
 use super::super::super::reply::Failure;
 use super::super::asked::{Asked, Tool, ToolChoice, member};
 use super::super::model::Model;
-use super::write::is_signed;
+use crate::thoughts::{is_sealed, is_signed};
 use sluice_bedrock::ErrorKind;
 use sluice_catalogue::Endpoint;
 
@@ -23,7 +23,10 @@ pub(in super::super) fn read(
     model: &Model,
     is_count: bool,
 ) -> Result<Asked, Failure> {
-    let mut asked = Asked::default();
+    let mut asked = Asked { signs_thinking: true, ..Asked::default() };
+    let stops = member(body, "stop_sequences").and_then(Value::as_array).into_iter().flatten();
+    let stops = stops.filter_map(Value::as_str).filter(|stop| !stop.is_empty());
+    asked.stops = stops.map(str::to_owned).collect();
     if let Some(stream) = member(body, "stream") {
         let stream = stream.as_bool();
         asked.stream = stream.ok_or_else(|| invalid("stream: Input should be a valid boolean"))?;
@@ -217,6 +220,14 @@ fn read_blocks(path: &str, role: &str, blocks: &Value, asked: &mut Asked) -> Res
                     return Err(invalid(message));
                 }
                 asked.prompt.read_text(thought);
+            }
+            "redacted_thinking" => {
+                let data = block.get("data").and_then(Value::as_str).unwrap_or_default();
+                if !is_sealed(data) {
+                    let message =
+                        format!("{path}.{at}: Invalid `data` in `redacted_thinking` block");
+                    return Err(invalid(message));
+                }
             }
             _ => {}
         }

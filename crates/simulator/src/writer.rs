@@ -1,10 +1,10 @@
-//! Plays an answer as server-sent events.
+//! Plays an answer as the events of a stream, one token after the other.
 
 use bytes::Bytes;
 
-use super::super::settings::Latency;
-use super::super::stream::{Script, Step};
 use super::produced::{Part, Produced};
+use super::settings::Latency;
+use super::stream::{Script, Step};
 
 /// Writes the events of an answer in the form of its API.
 pub(super) trait Writer: Send {

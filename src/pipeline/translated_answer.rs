@@ -1,0 +1,316 @@
+//! Answers that are translated back into the client's API.
+//!
+//! A whole answer is held until it is complete, within a bound, and translated before anything of it goes out:
+//! if it can't be, another target may answer. Of a stream one frame is held at most. It has begun once the
+//! client gets a byte of it; before that, another target may answer, too. Token counts are read from what the
+//! upstream sends.
+
+use std::time::Duration;
+
+use bytes::{Buf as _, Bytes, BytesMut};
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderValue};
+use http_body_util::BodyExt as _;
+use tokio::time::Instant;
+
+use super::translations::Translated;
+use super::usage_tap::StreamTap;
+use crate::bedrock::dialect::DialectError;
+use crate::bedrock::event_stream::{self, Frame, frame_len};
+use crate::bedrock::{Api, ErrorKind, Usage, sse};
+use crate::bridge::{AnswerError, Source, Stamp, StreamTranslator};
+use crate::quota::InFlightGuard;
+use crate::system::time::timeout_at;
+use crate::telemetry::UpstreamRequestId;
+use crate::upstream::{Body, Failure, FailureClass, Reply, Success};
+
+/// Longest answer that is held, in bytes.
+const MAX_BODY: usize = 32 << 20;
+
+/// Longest frame of a stream, in bytes.
+const MAX_FRAME: usize = 4 << 20;
+
+/// What came of an attempt.
+#[derive(Debug)]
+pub(super) struct Sent {
+    pub(super) reply: Reply,
+    /// What goes with a success that is translated.
+    pub(super) answer: Option<Box<TranslatedAnswer>>,
+}
+
+impl From<Reply> for Sent {
+    fn from(reply: Reply) -> Sent {
+        Sent { reply, answer: None }
+    }
+}
+
+/// A success that is translated.
+#[derive(Debug)]
+pub(super) enum TranslatedAnswer {
+    /// The bytes that go out are the success's.
+    Whole {
+        /// What the upstream reported.
+        usage: Option<Usage>,
+        /// The answer's share of what may be in flight.
+        _held: InFlightGuard,
+    },
+    /// It goes on.
+    Stream(Box<TranslatedStream>),
+}
+
+impl TranslatedAnswer {
+    /// What the upstream reported of a whole answer.
+    pub(super) fn usage(&self) -> Option<Usage> {
+        match self {
+            TranslatedAnswer::Whole { usage, .. } => *usage,
+            TranslatedAnswer::Stream(_) => None,
+        }
+    }
+}
+
+/// What reads an answer.
+pub(super) struct Receiver<'a> {
+    pub(super) translated: &'a Translated,
+    pub(super) stamp: Stamp,
+    /// Longest silence.
+    pub(super) idle: Duration,
+    pub(super) deadline: Instant,
+    /// Counts what is held.
+    pub(super) held: InFlightGuard,
+}
+
+impl Receiver<'_> {
+    /// Translates a success, or as much of it as shows that it goes out.
+    pub(super) async fn receive(mut self, mut success: Success) -> Sent {
+        let request_id = success.request_id();
+        let received = match self.translated.operation.is_stream() {
+            true => {
+                let stream = self.stream(&mut success).await;
+                stream.map(|stream| TranslatedAnswer::Stream(Box::new(stream)))
+            }
+            false => {
+                let whole = self.whole(&mut success).await;
+                whole.map(|usage| TranslatedAnswer::Whole { usage, _held: self.held })
+            }
+        };
+        match received {
+            Ok(answer) => {
+                let reply = Reply::Success(Box::new(success));
+                Sent { reply, answer: Some(Box::new(answer)) }
+            }
+            Err(unusable) => Reply::Failure(Box::new(unusable.failure(request_id))).into(),
+        }
+    }
+
+    async fn whole(&mut self, success: &mut Success) -> Result<Option<Usage>, Unusable> {
+        let mut whole = BytesMut::new();
+        for chunk in success.buffered.drain(..) {
+            whole.extend_from_slice(&chunk);
+        }
+        while let Some(chunk) = next(&mut success.body, self.idle, self.deadline).await? {
+            let length = whole.len().saturating_add(chunk.len());
+            if length > MAX_BODY || self.held.reserve_bytes(length).is_err() {
+                return Err(AnswerError::TooLong(whole.len()).into());
+            }
+            whole.extend_from_slice(&chunk);
+        }
+        let usage = Usage::from_api_body(Api::Bedrock, &whole);
+        let answer = self.translated.answer.answer(&whole, &self.stamp)?;
+        let headers = &mut success.headers;
+        headers.insert(CONTENT_LENGTH, answer.len().into());
+        set_content_type(headers, self.translated.answer.source, false);
+        success.buffered = vec![answer.into()];
+        success.is_close_delimited = false;
+        Ok(usage)
+    }
+
+    async fn stream(&mut self, success: &mut Success) -> Result<TranslatedStream, Unusable> {
+        let mut stream = TranslatedStream {
+            tap: StreamTap::with_initial_usage(),
+            partial: BytesMut::new(),
+            translator: self.translated.answer.clone().stream(std::mem::take(&mut self.stamp)),
+            out: Vec::new(),
+        };
+        for chunk in success.buffered.drain(..) {
+            stream.read(&chunk)?;
+        }
+        while stream.out.is_empty() {
+            match next(&mut success.body, self.idle, self.deadline).await? {
+                Some(chunk) => stream.read(&chunk)?,
+                None => {
+                    stream.finish()?;
+                    break;
+                }
+            }
+        }
+        let headers = &mut success.headers;
+        headers.remove(CONTENT_LENGTH);
+        set_content_type(headers, self.translated.answer.source, true);
+        // What has been translated goes out with the first chunk.
+        success.buffered = vec![Bytes::new()];
+        Ok(stream)
+    }
+}
+
+/// Why nothing of a success goes out.
+enum Unusable {
+    Answer(AnswerError),
+    /// The upstream fell silent for so long.
+    Idle(Duration),
+    Broken,
+}
+
+impl From<AnswerError> for Unusable {
+    fn from(error: AnswerError) -> Unusable {
+        Unusable::Answer(error)
+    }
+}
+
+impl Unusable {
+    fn failure(self, id: Option<UpstreamRequestId>) -> Failure {
+        let broken = |message| {
+            let class = FailureClass::Transient;
+            Failure::of_success(class, ErrorKind::ServiceUnavailable, message, id)
+        };
+        match self {
+            Unusable::Answer(AnswerError::Exception { kind, message }) => {
+                Failure::of_exception(kind, message, id)
+            }
+            Unusable::Answer(error @ AnswerError::Incomplete) => broken(error.to_string()),
+            Unusable::Answer(error) => {
+                let class = FailureClass::Untranslatable;
+                Failure::of_success(class, error.kind(), error.to_string(), id)
+            }
+            Unusable::Idle(limit) => {
+                let limit = humantime::format_duration(limit);
+                let message = format!("the upstream's answer stalled: nothing came for {limit}");
+                Failure::of_success(FailureClass::Slow, ErrorKind::ModelTimeout, message, id)
+            }
+            Unusable::Broken => broken("the upstream's answer broke off".to_owned()),
+        }
+    }
+}
+
+/// The next bytes of a body; `None` at its end.
+async fn next(
+    body: &mut Body,
+    idle: Duration,
+    deadline: Instant,
+) -> Result<Option<Bytes>, Unusable> {
+    loop {
+        let until = (Instant::now() + idle).min(deadline);
+        match timeout_at(until, body.frame()).await {
+            Err(_) => return Err(Unusable::Idle(idle)),
+            Ok(None) => return Ok(None),
+            Ok(Some(Err(_))) => return Err(Unusable::Broken),
+            Ok(Some(Ok(frame))) => {
+                // Bedrock sends no trailers.
+                if let Ok(chunk) = frame.into_data() {
+                    return Ok(Some(chunk));
+                }
+            }
+        }
+    }
+}
+
+/// Sets the content type of an answer in the form of `source`.
+fn set_content_type(headers: &mut HeaderMap, source: Source, streams: bool) {
+    let content_type = match (streams, source) {
+        (false, _) => "application/json",
+        (true, Source::Converse | Source::InvokeClaude) => event_stream::CONTENT_TYPE,
+        (true, _) => sse::CONTENT_TYPE,
+    };
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    if streams && source == Source::InvokeClaude {
+        let json = HeaderValue::from_static("application/json");
+        headers.insert("x-amzn-bedrock-content-type", json);
+    }
+}
+
+/// A stream that is translated frame by frame.
+#[derive(Debug)]
+pub(super) struct TranslatedStream {
+    /// Reads what the upstream sends.
+    pub(super) tap: StreamTap,
+    /// The start of a frame that is not all there.
+    partial: BytesMut,
+    translator: StreamTranslator,
+    /// What has been translated and not gone out.
+    out: Vec<u8>,
+}
+
+impl TranslatedStream {
+    /// Translates a chunk, and gives what goes out for it, which may be nothing.
+    pub(super) fn pass(&mut self, chunk: &Bytes) -> Result<Bytes, AnswerError> {
+        self.read(chunk)?;
+        Ok(self.take())
+    }
+
+    /// Ends the stream when the upstream's has ended, and gives what still goes out.
+    pub(super) fn finish_out(&mut self) -> Result<Bytes, AnswerError> {
+        self.finish()?;
+        Ok(self.take())
+    }
+
+    /// Ends the stream with an error in the client's form, behind what has not gone out yet.
+    pub(super) fn fail(&mut self, error: &DialectError, request_id: &str) -> Bytes {
+        self.translator.fail(error, request_id, &mut self.out);
+        self.take()
+    }
+
+    /// Whether the upstream's last event has come.
+    pub(super) fn has_stopped(&self) -> bool {
+        self.translator.has_stopped()
+    }
+
+    /// Whether the upstream's bytes so far end within a frame.
+    pub(super) fn is_within_frame(&self) -> bool {
+        !self.partial.is_empty()
+    }
+
+    fn take(&mut self) -> Bytes {
+        std::mem::take(&mut self.out).into()
+    }
+
+    fn finish(&mut self) -> Result<(), AnswerError> {
+        if self.is_within_frame() {
+            return Err(AnswerError::Incomplete);
+        }
+        self.translator.finish(&mut self.out)
+    }
+
+    fn read(&mut self, chunk: &Bytes) -> Result<(), AnswerError> {
+        self.tap.pass(chunk);
+        if self.partial.is_empty() {
+            // Most chunks are whole frames, which are read where they lie.
+            let read = self.frames(chunk)?;
+            self.partial.extend_from_slice(chunk.get(read..).unwrap_or_default());
+        } else {
+            self.partial.extend_from_slice(chunk);
+            let whole = std::mem::take(&mut self.partial);
+            let read = self.frames(&whole)?;
+            self.partial = whole;
+            self.partial.advance(read.min(self.partial.len()));
+        }
+        match frame_len(&self.partial) {
+            Ok(Some(length)) if length > MAX_FRAME => Err(AnswerError::TooLong(MAX_FRAME)),
+            Ok(_) => Ok(()),
+            Err(_) => Err(AnswerError::Unreadable("it is no event stream")),
+        }
+    }
+
+    /// Translates the whole frames in front, and gives their length.
+    fn frames(&mut self, bytes: &[u8]) -> Result<usize, AnswerError> {
+        let mut read = 0;
+        while let Some(rest) = bytes.get(read..).filter(|rest| !rest.is_empty()) {
+            match Frame::read(rest) {
+                Ok(Some(frame)) => {
+                    self.translator.frame(&frame, &mut self.out)?;
+                    read += frame.len;
+                }
+                Ok(None) => break,
+                Err(_) => return Err(AnswerError::Unreadable("it is no event stream")),
+            }
+        }
+        Ok(read)
+    }
+}

@@ -1,0 +1,286 @@
+//! The translations of one request: its body as each model gets it that does not take it as it came.
+//!
+//! A translation is made when a candidate needs it, once for all candidates whose models are alike, and kept
+//! for retries. What the client says in headers, and Converse takes in its body, goes into the translation.
+
+use std::borrow::Cow;
+use std::sync::OnceLock;
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName};
+
+use super::context::RequestContext;
+use crate::api::messages_headers;
+use crate::bedrock::sigv4::PayloadHash;
+use crate::bedrock::{Api, Family, Operation, ServiceTier, betas, guardrail};
+use crate::bridge::conversation::Json;
+use crate::bridge::{AnswerContext, DropPolicy, Hub, Model, Refusal, Source};
+use crate::catalogue::BetaSurface;
+use crate::routing::Target;
+
+static TRACE: HeaderName = HeaderName::from_static("x-amzn-bedrock-trace");
+static LATENCY: HeaderName = HeaderName::from_static("x-amzn-bedrock-performanceconfig-latency");
+
+/// The form in which a request comes, if it can be translated; `family` is that of its body.
+pub(super) fn source(operation: Operation, family: Family) -> Option<Source> {
+    Some(match operation {
+        Operation::CreateChatCompletion => Source::ChatCompletions,
+        Operation::CreateResponse => Source::Responses,
+        Operation::CreateMessage => Source::Messages,
+        Operation::Converse | Operation::ConverseStream => Source::Converse,
+        Operation::InvokeModel | Operation::InvokeModelWithResponseStream
+            if family == Family::Anthropic =>
+        {
+            Source::InvokeClaude
+        }
+        _ => return None,
+    })
+}
+
+/// How a target gets a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Way {
+    /// As it came.
+    PassThrough,
+    /// Translated; the number of the translation among [`Translations`], once it is made.
+    Translated(Option<u8>),
+}
+
+/// A request as targets with one model get it.
+#[derive(Debug)]
+pub(super) struct Translated {
+    pub(super) operation: Operation,
+    pub(super) body: Bytes,
+    /// The hash of the body, once it is needed.
+    pub(super) hash: OnceLock<PayloadHash>,
+    /// What the target does not get, with commas between the names.
+    pub(super) dropped: Option<Box<str>>,
+    /// The beta flags that it does not get.
+    pub(super) dropped_betas: Option<Box<str>>,
+    /// What translates the answer back.
+    pub(super) answer: AnswerContext,
+}
+
+/// The translations of one request.
+#[derive(Debug)]
+pub(super) struct Translations {
+    source: Source,
+    streams: bool,
+    headers: FromHeaders,
+    made: Vec<Made>,
+}
+
+/// What was made for a model.
+#[derive(Debug)]
+struct Made {
+    model: Model,
+    result: Result<Translated, Refusal>,
+}
+
+/// What headers say and Converse takes in its body.
+#[derive(Debug, Default)]
+struct FromHeaders {
+    /// The member `guardrailConfig`.
+    guardrail: Option<String>,
+    tier: Option<&'static str>,
+    /// The member `performanceConfig`.
+    performance: Option<String>,
+    betas: Vec<String>,
+    dropped_betas: Option<Box<str>>,
+}
+
+impl Translations {
+    /// None so far, of a request in this form.
+    pub(super) fn new(
+        source: Source,
+        context: &RequestContext,
+        headers: &HeaderMap,
+    ) -> Translations {
+        Translations {
+            source,
+            streams: context.call.streams,
+            headers: FromHeaders::read(source, context, headers),
+            made: Vec::new(),
+        }
+    }
+
+    /// Makes the translation for a target's model, unless it is made, and gives its number.
+    ///
+    /// # Errors
+    /// If the model can't carry the request, or no model can.
+    pub(super) fn make(
+        &mut self,
+        target: &Target,
+        body: &[u8],
+        policy: &DropPolicy,
+    ) -> Result<u8, Refusal> {
+        let model = model_of(target);
+        let number = match self.made.iter().position(|made| made.model == *model) {
+            Some(number) => number,
+            None => {
+                let result = self.translate(&model, body, policy);
+                self.made.push(Made { model: model.into_owned(), result });
+                self.made.len() - 1
+            }
+        };
+        match self.made.get(number).map(|made| &made.result) {
+            Some(Err(refusal)) => Err(refusal.clone()),
+            // More models than that are in no route.
+            _ => u8::try_from(number).map_err(|_| too_many()),
+        }
+    }
+
+    /// The translation with this number.
+    pub(super) fn get(&self, number: u8) -> Option<&Translated> {
+        self.made.get(usize::from(number))?.result.as_ref().ok()
+    }
+
+    fn translate(
+        &self,
+        model: &Model,
+        body: &[u8],
+        policy: &DropPolicy,
+    ) -> Result<Translated, Refusal> {
+        let mut hub = Hub::read(self.source, body, policy)?;
+        let headers = &self.headers;
+        let conversation = &mut hub.conversation;
+        // The operation says it, of Bedrock's own.
+        conversation.streams = self.streams;
+        if let Some(guardrail) = &headers.guardrail {
+            conversation.guardrail = Some(Json(Cow::Borrowed(guardrail)));
+        }
+        if conversation.service_tier.is_none() {
+            conversation.service_tier = headers.tier;
+        }
+        if model.is_claude() {
+            conversation.betas.extend(headers.betas.iter().map(|flag| Cow::Borrowed(&**flag)));
+        }
+        let translation = hub.write(model, policy)?;
+        let mut body = translation.body;
+        if let Some(performance) = &headers.performance {
+            insert_first(&mut body, performance);
+        }
+        let dropped = translation.dropped;
+        Ok(Translated {
+            operation: translation.operation,
+            body: body.into(),
+            hash: OnceLock::new(),
+            dropped: (!dropped.is_empty()).then(|| dropped.join(", ").into()),
+            dropped_betas: headers.dropped_betas.clone(),
+            answer: translation.answer,
+        })
+    }
+}
+
+impl FromHeaders {
+    fn read(source: Source, context: &RequestContext, headers: &HeaderMap) -> FromHeaders {
+        let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
+        let mut read = FromHeaders {
+            guardrail: guardrail_config(context, headers, source),
+            tier: ServiceTier::in_headers(headers).and_then(name_in_converse),
+            performance: text(LATENCY.as_str()).filter(|latency| *latency != "standard").map(
+                |latency| {
+                    let config = serde_json::json!({ "latency": latency });
+                    format!("\"performanceConfig\":{config}")
+                },
+            ),
+            ..FromHeaders::default()
+        };
+        if source.api() == Api::Messages && headers.contains_key(&messages_headers::BETA) {
+            let table = context.gateway().config.known_models.betas(BetaSurface::Converse);
+            let filtered = betas::filter(headers.get_all(&messages_headers::BETA), table);
+            let dropped = filtered.dropped;
+            read.dropped_betas = (!dropped.is_empty()).then(|| dropped.join(",").into());
+            read.betas = filtered.kept;
+        }
+        read
+    }
+}
+
+/// The guardrail that a request has by its headers or by its client's policy. That of a Converse request is in
+/// its body already.
+fn guardrail_config(
+    context: &RequestContext,
+    headers: &HeaderMap,
+    source: Source,
+) -> Option<String> {
+    if source == Source::Converse {
+        return None;
+    }
+    let text = |name: &str| headers.get(name)?.to_str().ok();
+    let forced = context.policy().and_then(|policy| policy.forced_guardrail());
+    let (identifier, version) = match forced {
+        Some(forced) => (forced.identifier.as_str(), Some(forced.version.as_str())),
+        None => (text(guardrail::IDENTIFIER)?, text(guardrail::VERSION)),
+    };
+    let mut config = serde_json::json!({ "guardrailIdentifier": identifier });
+    if let Some(version) = version {
+        config["guardrailVersion"] = version.into();
+    }
+    if let Some(trace) = text(TRACE.as_str()) {
+        config["trace"] = trace.to_ascii_lowercase().into();
+    }
+    Some(config.to_string())
+}
+
+/// The name of a tier in a body of Converse.
+fn name_in_converse(tier: ServiceTier) -> Option<&'static str> {
+    match tier {
+        ServiceTier::Standard => Some("default"),
+        ServiceTier::Flex | ServiceTier::Priority | ServiceTier::Reserved => Some(tier.name()),
+        ServiceTier::Unknown => None,
+    }
+}
+
+/// What translations must know of a target's model; its largest answer may have been learned.
+fn model_of(target: &Target) -> Cow<'_, Model> {
+    let model = target.translated_model();
+    match target.named_output() {
+        Some(learned) if model.max_output_tokens.is_none() => {
+            Cow::Owned(Model { max_output_tokens: Some(learned), ..model.clone() })
+        }
+        _ => Cow::Borrowed(model),
+    }
+}
+
+/// Puts a member in front of those of an object that has some.
+fn insert_first(object: &mut Vec<u8>, member: &str) {
+    if object.first() == Some(&b'{') {
+        let text = format!("{member},");
+        object.splice(1..1, text.bytes());
+    }
+}
+
+fn too_many() -> Refusal {
+    let message = "the route has too many models that need a translation".to_owned();
+    Refusal { param: None, message, is_of_model: true }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_request_that_can_be_translated_has_a_form() {
+        for operation in Operation::ALL {
+            for family in [Family::Anthropic, Family::Nova] {
+                let Some(source) = source(operation, family) else {
+                    assert!(
+                        !operation.is_routed()
+                            || operation.counts_tokens()
+                            || family == Family::Nova
+                    );
+                    continue;
+                };
+                assert_eq!(source.api(), operation.api());
+            }
+        }
+    }
+
+    #[test]
+    fn a_member_is_inserted_before_the_others() {
+        let mut object = br#"{"messages":[]}"#.to_vec();
+        insert_first(&mut object, r#""a":1"#);
+        assert_eq!(object, br#"{"a":1,"messages":[]}"#);
+    }
+}

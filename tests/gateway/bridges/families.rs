@@ -1,0 +1,112 @@
+//! Native requests for Claude that another family answers, where the route allows it.
+
+use super::*;
+
+fn invoke() -> Value {
+    json!({ "anthropic_version": "bedrock-2023-05-31", "max_tokens": 50,
+        "messages": [{ "role": "user", "content": "hi" }] })
+}
+
+fn converse_body() -> Value {
+    json!({ "messages": [{ "role": "user", "content": [{ "text": "hi" }] }],
+        "inferenceConfig": { "maxTokens": 50 } })
+}
+
+/// Claude is throttled, and Nova answers.
+async fn claude_is_throttled(streams: bool, translate: bool) -> (Bedrock, Gateway) {
+    let upstream = Bedrock::start(move |_, seen| match (seen.path.contains("claude"), streams) {
+        (true, _) => throttle(),
+        (false, false) => converse_text("hello"),
+        (false, true) => stream(&frames(&["hello"])),
+    })
+    .await;
+    let targets = [("claude", CLAUDE), ("nova", NOVA)];
+    let gateway = gateway(&upstream, &targets, |config| {
+        let config = config.set("queue.max_wait", "200ms").route(CLAUDE, &["claude", "nova"]);
+        if translate { config.of_route("translate", true) } else { config }
+    })
+    .await;
+    (upstream, gateway)
+}
+
+fn path(operation: &str) -> String {
+    format!("/model/{CLAUDE}/{operation}")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_invoke_body_of_claude_is_answered_by_nova_in_claudes_form() {
+    let (upstream, gateway) = claude_is_throttled(false, true).await;
+    let got = post(&gateway, &path("invoke"), &invoke()).await;
+    assert_eq!(got.status, 200, "{}", got.text());
+    let answer = got.json();
+    assert_eq!(
+        (&answer["type"], &answer["content"][0]["text"]),
+        (&"message".into(), &"hello".into())
+    );
+    assert_eq!(answer["stop_reason"], "end_turn");
+    assert_eq!(got.header("x-sluice-model"), Some(NOVA));
+    assert_eq!(upstream.seen()[1].path, format!("/model/{NOVA}/converse"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_invoke_stream_of_claude_is_answered_by_nova_in_claudes_form() {
+    use base64::Engine as _;
+    let (_upstream, gateway) = claude_is_throttled(true, true).await;
+    let got = post(&gateway, &path("invoke-with-response-stream"), &invoke()).await;
+    assert_eq!(got.status, 200, "{}", got.text());
+    assert_eq!(got.header("content-type"), Some(event_stream::CONTENT_TYPE));
+    let mut kinds = Vec::new();
+    let mut rest = &got.body[..];
+    while let Some(frame) = event_stream::Frame::read(rest).unwrap() {
+        let payload: Value = serde_json::from_slice(frame.payload).unwrap();
+        let bytes = payload["bytes"].as_str().unwrap();
+        let chunk = base64::engine::general_purpose::STANDARD.decode(bytes).unwrap();
+        let chunk: Value = serde_json::from_slice(&chunk).unwrap();
+        kinds.push(chunk["type"].as_str().unwrap().to_owned());
+        rest = &rest[frame.len..];
+    }
+    assert_eq!(kinds.first().map(String::as_str), Some("message_start"));
+    assert_eq!(kinds.last().map(String::as_str), Some("message_stop"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_converse_request_is_adapted_to_the_other_family() {
+    let (upstream, gateway) = claude_is_throttled(false, true).await;
+    let thinking = json!({ "thinking": { "type": "enabled", "budget_tokens": 2000 } });
+    let body = with(converse_body(), "additionalModelRequestFields", thinking);
+    let body = with(body, "inferenceConfig", json!({ "maxTokens": 4000 }));
+    let got = post(&gateway, &path("converse"), &body).await;
+    assert_eq!(got.status, 200, "{}", got.text());
+    assert_eq!(got.json()["output"]["message"]["content"][0]["text"], "hello");
+    assert_eq!(got.header("x-sluice-translated"), Some("converse"));
+    let sent = upstream.seen()[1].body.to_string();
+    assert!(!sent.contains("budget_tokens"), "{sent}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_converse_stream_is_answered_by_the_other_family() {
+    let (_upstream, gateway) = claude_is_throttled(true, true).await;
+    let got = post(&gateway, &path("converse-stream"), &converse_body()).await;
+    assert_eq!(got.header("content-type"), Some(event_stream::CONTENT_TYPE), "{}", got.text());
+    let mut kinds = Vec::new();
+    let mut rest = &got.body[..];
+    while let Some(frame) = event_stream::Frame::read(rest).unwrap() {
+        if let event_stream::Kind::Event(kind) = frame.kind() {
+            kinds.push(kind.to_owned());
+        }
+        rest = &rest[frame.len..];
+    }
+    assert_eq!(kinds.first().map(String::as_str), Some("messageStart"), "{kinds:?}");
+    assert!(kinds.contains(&"messageStop".to_owned()), "{kinds:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_leave_a_body_of_claude_stays_with_claude() {
+    let (upstream, gateway) = claude_is_throttled(false, false).await;
+    let got = post(&gateway, &path("invoke"), &invoke()).await;
+    assert_eq!(got.status, 429, "{}", got.text());
+    assert!(upstream.seen().iter().all(|seen| seen.path.contains("claude")));
+    // A Converse body is common to all models.
+    let got = post(&gateway, &path("converse"), &converse_body()).await;
+    assert_eq!((got.status, got.header("x-sluice-translated")), (200, None), "{}", got.text());
+}
