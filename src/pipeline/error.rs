@@ -219,7 +219,9 @@ impl GatewayError {
     /// The error's name on the wire.
     pub(super) fn kind(&self) -> ErrorKind {
         match self {
-            GatewayError::Path(PathError::Unknown | PathError::ControlPlane)
+            GatewayError::Path(
+                PathError::Unknown | PathError::Unserved(_) | PathError::ControlPlane,
+            )
             | GatewayError::ControlPlane { .. } => ErrorKind::UnknownOperation,
             GatewayError::Path(PathError::Method { .. }) => ErrorKind::MethodNotAllowed,
             GatewayError::Path(PathError::Model(_) | PathError::Identifier)

@@ -17,6 +17,7 @@ use super::routed::{CandidateState, LeaveReason, RoutedRequest};
 use super::stage::{AuthorizedRequest, BufferedRequest};
 use super::step::Step;
 use super::translations::{Translations, Way, source};
+use super::unservable::Unservable;
 use crate::bedrock::body::{self, Peek};
 use crate::bedrock::extent::{self, Extent};
 use crate::bedrock::path::Resource;
@@ -148,6 +149,13 @@ fn route(
         responses = Some(Box::new(call));
         // A response is continued where it is.
         route = stored_at.unwrap_or(route);
+    }
+    if operation == Operation::CountTokens
+        && let Some((_, first)) = route.with_capabilities().next()
+        && first.counts_at_mantle
+    {
+        // Another model of the route would count otherwise.
+        return Err(Unservable::CountedAtMantle { model: model.to_string() }.into());
     }
     let is_routed = pattern.is_some();
     context.call.pattern = pattern;

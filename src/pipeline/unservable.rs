@@ -7,12 +7,20 @@ use crate::bedrock::betas::{FlaggedMember, Orphan};
 const OF_MANTLE: [Features; 3] =
     [Features::WEB_SEARCH, Features::SERVER_TOOLS, Features::BACKGROUND];
 
+/// Where clients of the gateway have tokens counted in that form, unless the config has another prefix.
+const COUNT_PATH: &str = "/anthropic/v1/messages/count_tokens";
+
 /// Why no target of a route can take a request.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Unservable {
     /// None has these features.
     #[error("no target of the model {model} has {}{}", missing.names(), hint(*missing))]
     Features { model: String, missing: Features },
+    /// The tokens of the model are counted in another form only.
+    #[error(
+        "Bedrock Runtime's CountTokens does not count for the model {model}; the mantle endpoint does, in the form of Anthropic's API. Send the messages to {COUNT_PATH} of this gateway."
+    )]
+    CountedAtMantle { model: String },
     /// None takes the flag of a member.
     #[error(
         "{} needs the beta flag {}, which no target of the model {model} takes: without the flag it would be ignored or refused, so the gateway does not send it.{}",
@@ -27,6 +35,7 @@ impl Unservable {
         let missing = match self {
             Unservable::Features { missing, .. } => *missing,
             Unservable::BetaFlag { orphan, .. } => return Some(orphan.member.name()),
+            Unservable::CountedAtMantle { .. } => return None,
         };
         let params = [
             (Features::WEB_SEARCH, "tools"),
