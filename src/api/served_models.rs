@@ -136,7 +136,9 @@ impl ServedModels<'_> {
     fn can_answer(&self, target: &Target, translate: Translate) -> bool {
         let may_call = |policy: &Policy| policy.may_call(&target.model, target.base_model());
         let capabilities = target.capabilities();
-        let is_translated = translate != Translate::Never && capabilities.takes_translations();
+        let by_invoke = self.dialect == Dialect::Anthropic && capabilities.is_invoked_claude();
+        let is_translated =
+            translate != Translate::Never && (capabilities.takes_translations() || by_invoke);
         self.policy.is_none_or(may_call) && (self.serves(capabilities.surfaces) || is_translated)
     }
 

@@ -315,10 +315,7 @@ mod tests {
         for operation in Operation::ALL {
             let has_no_place = matches!(
                 operation,
-                Operation::StartAsyncInvoke
-                    | Operation::InvokeModelWithBidirectionalStream
-                    | Operation::CreateResponse
-                    | Operation::CreateMessage
+                Operation::StartAsyncInvoke | Operation::InvokeModelWithBidirectionalStream
             );
             assert_eq!(policy.operation(operation).is_err(), has_no_place, "{operation:?}");
         }

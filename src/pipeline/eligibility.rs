@@ -112,8 +112,11 @@ impl Eligibility<'_> {
             Api::Bedrock => self.is_for_another_family(capabilities),
             _ => self.translate != Translate::Never,
         };
+        let by_invoke = self.operation == Operation::CreateMessage
+            && !self.context.call.has_guardrail
+            && capabilities.is_invoked_claude();
         is_allowed
-            && capabilities.takes_translations()
+            && (capabilities.takes_translations() || by_invoke)
             && source(self.operation, self.family).is_some()
     }
 

@@ -236,7 +236,7 @@ fn route(
     if !translated.is_empty()
         && let Some(source) = source(operation, family)
     {
-        let all = translations.insert(Box::new(Translations::new(source, context, headers)));
+        let all = translations.insert(Box::new(Translations::new(source, model, context, headers)));
         let prepared = prepare(all, &mut candidates, &route, body, &gateway.drop_policy);
         if let Err(refusal) = prepared {
             let passed_over = &mut context.answer.passed_over;

@@ -27,9 +27,6 @@ use crate::routing::{
 };
 use crate::upstream::{BuildRequestError, ExpectedAnswer};
 
-/// What a translated request is translated into, as headers, logs and metrics name it.
-const TO_CONVERSE: &str = "converse";
-
 /// A request with the targets that can serve it.
 #[derive(Debug)]
 pub(super) struct RoutedRequest {
@@ -152,9 +149,9 @@ impl RoutedRequest {
     /// Notes how the target that answers got the request.
     pub(super) fn note_translation(&mut self, target: &Target) {
         let Ok(Some(translated)) = self.translated(target) else { return };
-        let dropped = translated.dropped.clone();
+        let (to, dropped) = (translated.to(), translated.dropped.clone());
         let answer = &mut self.context.answer;
-        (answer.translated, answer.dropped) = (Some(TO_CONVERSE), dropped);
+        (answer.translated, answer.dropped) = (Some(to), dropped);
     }
 
     /// The candidates that the request has not given up on, best first; built lazily.

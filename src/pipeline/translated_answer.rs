@@ -12,13 +12,14 @@ use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderValue};
 use http_body_util::BodyExt as _;
 use tokio::time::Instant;
 
-use super::translations::Translated;
+use super::translations::{Back, Translated};
 use super::usage_tap::StreamTap;
 use crate::bedrock::dialect::DialectError;
 use crate::bedrock::event_stream::{self, Frame, frame_len};
 use crate::bedrock::{Api, ErrorKind, Usage, sse};
+use crate::bridge::invoke::to_claude::{self, ToSse};
 use crate::bridge::{AnswerError, Source, Stamp, StreamTranslator};
-use crate::quota::InFlightGuard;
+use crate::quota::{InFlightGuard, Overloaded};
 use crate::system::time::timeout_at;
 use crate::telemetry::UpstreamRequestId;
 use crate::upstream::{Body, Failure, FailureClass, Reply, Success};
@@ -108,17 +109,22 @@ impl Receiver<'_> {
         }
         while let Some(chunk) = next(&mut success.body, self.idle, self.deadline).await? {
             let length = whole.len().saturating_add(chunk.len());
-            if length > MAX_BODY || self.held.reserve_bytes(length).is_err() {
-                return Err(AnswerError::TooLong(whole.len()).into());
+            if length > MAX_BODY {
+                return Err(AnswerError::TooLong(MAX_BODY).into());
             }
+            self.held.reserve_bytes(length).map_err(Unusable::Overloaded)?;
             whole.extend_from_slice(&chunk);
         }
-        let usage = Usage::from_api_body(Api::Bedrock, &whole);
-        let answer = self.translated.answer.answer(&whole, &self.stamp)?;
         let headers = &mut success.headers;
+        let of_body = Usage::from_api_body(Api::Bedrock, &whole);
+        let usage = of_body.or_else(|| Usage::from_headers(headers));
+        let answer = match &self.translated.back {
+            Back::Converse(context) => context.answer(&whole, &self.stamp)?.into(),
+            Back::Claude => to_claude::answer(whole.freeze()),
+        };
         headers.insert(CONTENT_LENGTH, answer.len().into());
-        set_content_type(headers, self.translated.answer.source, false);
-        success.buffered = vec![answer.into()];
+        set_content_type(headers, self.source(), false);
+        success.buffered = vec![answer];
         success.is_close_delimited = false;
         Ok(usage)
     }
@@ -127,7 +133,13 @@ impl Receiver<'_> {
         let mut stream = TranslatedStream {
             tap: StreamTap::with_initial_usage(),
             partial: BytesMut::new(),
-            translator: self.translated.answer.clone().stream(std::mem::take(&mut self.stamp)),
+            translator: match &self.translated.back {
+                Back::Converse(context) => {
+                    let stamp = std::mem::take(&mut self.stamp);
+                    Translator::Converse(context.clone().stream(stamp))
+                }
+                Back::Claude => Translator::Claude(ToSse::new()),
+            },
             out: Vec::new(),
         };
         for chunk in success.buffered.drain(..) {
@@ -144,10 +156,20 @@ impl Receiver<'_> {
         }
         let headers = &mut success.headers;
         headers.remove(CONTENT_LENGTH);
-        set_content_type(headers, self.translated.answer.source, true);
+        set_content_type(headers, self.source(), true);
         // What has been translated goes out with the first chunk.
         success.buffered = vec![Bytes::new()];
         Ok(stream)
+    }
+}
+
+impl Receiver<'_> {
+    /// The form that the client expects.
+    fn source(&self) -> Source {
+        match &self.translated.back {
+            Back::Converse(context) => context.source,
+            Back::Claude => Source::Messages,
+        }
     }
 }
 
@@ -157,6 +179,8 @@ enum Unusable {
     /// The upstream fell silent for so long.
     Idle(Duration),
     Broken,
+    /// There is no room to hold it.
+    Overloaded(Overloaded),
 }
 
 impl From<AnswerError> for Unusable {
@@ -184,6 +208,11 @@ impl Unusable {
                 let limit = humantime::format_duration(limit);
                 let message = format!("the upstream's answer stalled: nothing came for {limit}");
                 Failure::of_success(FailureClass::Slow, ErrorKind::ModelTimeout, message, id)
+            }
+            Unusable::Overloaded(overloaded) => {
+                let message = format!("The gateway is overloaded, please try again: {overloaded}.");
+                let class = FailureClass::ResourceExhausted;
+                Failure::of_success(class, ErrorKind::ServiceUnavailable, message, id)
             }
             Unusable::Broken => broken("the upstream's answer broke off".to_owned()),
         }
@@ -233,9 +262,46 @@ pub(super) struct TranslatedStream {
     pub(super) tap: StreamTap,
     /// The start of a frame that is not all there.
     partial: BytesMut,
-    translator: StreamTranslator,
+    translator: Translator,
     /// What has been translated and not gone out.
     out: Vec<u8>,
+}
+
+/// What translates the frames of a stream.
+#[derive(Debug)]
+enum Translator {
+    Converse(StreamTranslator),
+    Claude(ToSse),
+}
+
+impl Translator {
+    fn frame(&mut self, frame: &Frame<'_>, out: &mut Vec<u8>) -> Result<(), AnswerError> {
+        match self {
+            Translator::Converse(translator) => translator.frame(frame, out),
+            Translator::Claude(translator) => translator.frame(frame, out),
+        }
+    }
+
+    fn finish(&mut self, out: &mut Vec<u8>) -> Result<(), AnswerError> {
+        match self {
+            Translator::Converse(translator) => translator.finish(out),
+            Translator::Claude(translator) => translator.finish(),
+        }
+    }
+
+    fn has_stopped(&self) -> bool {
+        match self {
+            Translator::Converse(translator) => translator.has_stopped(),
+            Translator::Claude(translator) => translator.has_stopped(),
+        }
+    }
+
+    fn fail(&mut self, error: &DialectError, request_id: &str, out: &mut Vec<u8>) {
+        match self {
+            Translator::Converse(translator) => translator.fail(error, request_id, out),
+            Translator::Claude(translator) => translator.fail(error, request_id, out),
+        }
+    }
 }
 
 impl TranslatedStream {

@@ -2,6 +2,8 @@
 //!
 //! A translation is made when a candidate needs it, once for all candidates whose models are alike, and kept
 //! for retries. What the client says in headers, and Converse takes in its body, goes into the translation.
+//!
+//! Messages go to Claude by InvokeModel, which has the same schema, and all else goes by Converse.
 
 use std::borrow::Cow;
 use std::sync::OnceLock;
@@ -11,11 +13,13 @@ use http::{HeaderMap, HeaderName};
 
 use super::context::RequestContext;
 use crate::api::messages_headers;
+use crate::bedrock::betas::{self, Filtered};
 use crate::bedrock::sigv4::PayloadHash;
-use crate::bedrock::{Api, Family, Operation, ServiceTier, betas, guardrail};
+use crate::bedrock::{Api, Family, ModelId, Operation, ServiceTier, body, guardrail};
 use crate::bridge::conversation::Json;
+use crate::bridge::invoke::to_claude;
 use crate::bridge::{AnswerContext, DropPolicy, Hub, Model, Refusal, Source};
-use crate::catalogue::BetaSurface;
+use crate::catalogue::{BetaSurface, Surface};
 use crate::routing::Target;
 
 static TRACE: HeaderName = HeaderName::from_static("x-amzn-bedrock-trace");
@@ -58,13 +62,33 @@ pub(super) struct Translated {
     /// The beta flags that it does not get.
     pub(super) dropped_betas: Option<Box<str>>,
     /// What translates the answer back.
-    pub(super) answer: AnswerContext,
+    pub(super) back: Back,
+}
+
+impl Translated {
+    /// What it is translated into, as headers, logs and metrics name it.
+    pub(super) fn to(&self) -> &'static str {
+        match self.operation.is_converse() {
+            true => Surface::Converse.name(),
+            false => Surface::InvokeModel.name(),
+        }
+    }
+}
+
+/// What translates an answer back.
+#[derive(Debug)]
+pub(super) enum Back {
+    /// From Converse.
+    Converse(AnswerContext),
+    /// From InvokeModel of Claude, for a client of Messages.
+    Claude,
 }
 
 /// The translations of one request.
 #[derive(Debug)]
 pub(super) struct Translations {
     source: Source,
+    requested: ModelId,
     streams: bool,
     headers: FromHeaders,
     made: Vec<Made>,
@@ -74,6 +98,7 @@ pub(super) struct Translations {
 #[derive(Debug)]
 struct Made {
     model: Model,
+    by_invoke: bool,
     result: Result<Translated, Refusal>,
 }
 
@@ -85,19 +110,21 @@ struct FromHeaders {
     tier: Option<&'static str>,
     /// The member `performanceConfig`.
     performance: Option<String>,
-    betas: Vec<String>,
-    dropped_betas: Option<Box<str>>,
+    /// The beta flags, as Converse takes them and as InvokeModel does.
+    betas: [Filtered; 2],
 }
 
 impl Translations {
     /// None so far, of a request in this form.
     pub(super) fn new(
         source: Source,
+        requested: &ModelId,
         context: &RequestContext,
         headers: &HeaderMap,
     ) -> Translations {
         Translations {
             source,
+            requested: requested.clone(),
             streams: context.call.streams,
             headers: FromHeaders::read(source, context, headers),
             made: Vec::new(),
@@ -115,11 +142,16 @@ impl Translations {
         policy: &DropPolicy,
     ) -> Result<u8, Refusal> {
         let model = model_of(target);
-        let number = match self.made.iter().position(|made| made.model == *model) {
+        let by_invoke = self.goes_by_invoke(target);
+        let is_alike = |made: &Made| made.model == *model && made.by_invoke == by_invoke;
+        let number = match self.made.iter().position(is_alike) {
             Some(number) => number,
             None => {
-                let result = self.translate(&model, body, policy);
-                self.made.push(Made { model: model.into_owned(), result });
+                let result = match by_invoke {
+                    true => self.for_claude(target, body, policy),
+                    false => self.for_converse(&model, body, policy),
+                };
+                self.made.push(Made { model: model.into_owned(), by_invoke, result });
                 self.made.len() - 1
             }
         };
@@ -130,12 +162,47 @@ impl Translations {
         }
     }
 
+    /// Whether a target gets the request by InvokeModel. A guardrail goes into the body of Converse.
+    fn goes_by_invoke(&self, target: &Target) -> bool {
+        self.source == Source::Messages
+            && self.headers.guardrail.is_none()
+            && target.capabilities().is_invoked_claude()
+    }
+
     /// The translation with this number.
     pub(super) fn get(&self, number: u8) -> Option<&Translated> {
         self.made.get(usize::from(number))?.result.as_ref().ok()
     }
 
-    fn translate(
+    fn for_claude(
+        &self,
+        target: &Target,
+        body: &[u8],
+        policy: &DropPolicy,
+    ) -> Result<Translated, Refusal> {
+        let [_, betas] = &self.headers.betas;
+        let to_claude::Request { body, dropped } = to_claude::request(body, &betas.kept, policy)?;
+        let mut body = Bytes::from(body);
+        let operation = match self.streams {
+            true => Operation::InvokeModelWithResponseStream,
+            false => Operation::InvokeModel,
+        };
+        if let Some(cap) = target.cap(&self.requested)
+            && let Ok(peek) = body::peek(operation, Family::Anthropic, &body)
+        {
+            body = body::clamp(&body, &peek, cap).unwrap_or(body);
+        }
+        Ok(Translated {
+            operation,
+            body,
+            hash: OnceLock::new(),
+            dropped: joined(&dropped, ", "),
+            dropped_betas: joined(&betas.dropped, ","),
+            back: Back::Claude,
+        })
+    }
+
+    fn for_converse(
         &self,
         model: &Model,
         body: &[u8],
@@ -152,22 +219,22 @@ impl Translations {
         if conversation.service_tier.is_none() {
             conversation.service_tier = headers.tier;
         }
+        let [betas, _] = &headers.betas;
         if model.is_claude() {
-            conversation.betas.extend(headers.betas.iter().map(|flag| Cow::Borrowed(&**flag)));
+            conversation.betas.extend(betas.kept.iter().map(|flag| Cow::Borrowed(&**flag)));
         }
         let translation = hub.write(model, policy)?;
         let mut body = translation.body;
         if let Some(performance) = &headers.performance {
             insert_first(&mut body, performance);
         }
-        let dropped = translation.dropped;
         Ok(Translated {
             operation: translation.operation,
             body: body.into(),
             hash: OnceLock::new(),
-            dropped: (!dropped.is_empty()).then(|| dropped.join(", ").into()),
-            dropped_betas: headers.dropped_betas.clone(),
-            answer: translation.answer,
+            dropped: joined(&translation.dropped, ", "),
+            dropped_betas: joined(&betas.dropped, ","),
+            back: Back::Converse(translation.answer),
         })
     }
 }
@@ -187,11 +254,10 @@ impl FromHeaders {
             ..FromHeaders::default()
         };
         if source.api() == Api::Messages && headers.contains_key(&messages_headers::BETA) {
-            let table = context.gateway().config.known_models.betas(BetaSurface::Converse);
-            let filtered = betas::filter(headers.get_all(&messages_headers::BETA), table);
-            let dropped = filtered.dropped;
-            read.dropped_betas = (!dropped.is_empty()).then(|| dropped.join(",").into());
-            read.betas = filtered.kept;
+            let known = &context.gateway().config.known_models;
+            read.betas = [BetaSurface::Converse, BetaSurface::InvokeModel].map(|surface| {
+                betas::filter(headers.get_all(&messages_headers::BETA), known.betas(surface))
+            });
         }
         read
     }
@@ -241,6 +307,12 @@ fn model_of(target: &Target) -> Cow<'_, Model> {
         }
         _ => Cow::Borrowed(model),
     }
+}
+
+/// Names in one text; `None` if there are none.
+fn joined(names: &[impl AsRef<str>], between: &str) -> Option<Box<str>> {
+    let names: Vec<&str> = names.iter().map(AsRef::as_ref).collect();
+    (!names.is_empty()).then(|| names.join(between).into())
 }
 
 /// Puts a member in front of those of an object that has some.

@@ -83,7 +83,7 @@ pub(super) fn prepare<'r>(
     head.uri = uri.ok_or(BuildRequestError::InvalidPath)?;
     head.headers = routed.head.headers.clone();
     if let Some(translated) = translated {
-        headers_of_translation(&mut head.headers);
+        headers_of_translation(&mut head.headers, translated.operation);
         head.headers.insert(header::HOST, target.origin(translated.operation).host());
         let payload = Payload { body: translated.body.clone(), kept: Some(&translated.hash) };
         return Ok(Prepared { auth, head, payload });
@@ -97,12 +97,15 @@ pub(super) fn prepare<'r>(
     Ok(Prepared { auth, head, payload })
 }
 
-/// Leaves of the headers what goes with a translation: nothing of the client's API, nor what its body has now.
-fn headers_of_translation(headers: &mut HeaderMap) {
+/// Leaves of the headers what goes with a translation: nothing of the client's API, nor what a body of Converse
+/// has in it now.
+fn headers_of_translation(headers: &mut HeaderMap, operation: Operation) {
     messages_headers::remove(headers);
-    let own: SmallVec<[HeaderName; 4]> =
-        headers.keys().filter(|name| name.as_str().starts_with(BEDROCK_PREFIX)).cloned().collect();
-    own.iter().for_each(|name| drop(headers.remove(name)));
+    if operation.is_converse() {
+        let own = headers.keys().filter(|name| name.as_str().starts_with(BEDROCK_PREFIX));
+        let own: SmallVec<[HeaderName; 4]> = own.cloned().collect();
+        own.iter().for_each(|name| drop(headers.remove(name)));
+    }
     headers.remove(header::ACCEPT);
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
 }

@@ -87,6 +87,13 @@ impl Capabilities {
         self.service == Endpoint::Runtime && self.surfaces.contains(Surface::Converse)
     }
 
+    /// Whether it is a Claude that InvokeModel reaches, in whose schema Messages is.
+    pub fn is_invoked_claude(&self) -> bool {
+        self.service == Endpoint::Runtime
+            && self.family == Family::Anthropic
+            && self.surfaces.contains(Surface::InvokeModel)
+    }
+
     /// Largest answer, in tokens: what the target lowers maxima to, or the model's own, if one is known.
     pub fn max_output_tokens(&self) -> Option<u32> {
         [self.configured_cap, self.known_cap].into_iter().flatten().min()

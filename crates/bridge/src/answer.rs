@@ -144,6 +144,8 @@ pub enum Event<'a> {
         reason: StopReason,
         /// The text that ended it, if the upstream names it.
         stop_sequence: Option<Cow<'a, str>>,
+        /// `additionalModelResponseFields`, as they were written: for clients of Converse alone.
+        fields: Option<Json<'a>>,
     },
     /// The tokens of the answer. Comes after [`Event::Stop`].
     Usage {

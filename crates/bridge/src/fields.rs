@@ -1,7 +1,7 @@
 //! Reads the JSON of requests member by member: a value stays text until its reader is known, so that nothing
 //! is built up, texts are borrowed, and what only passes through keeps its bytes.
 //!
-//! [`document`] checks the whole text once; everything below it is therefore valid JSON.
+//! [`body`] and [`document`] check the whole text once; everything below is therefore valid JSON.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -77,6 +77,19 @@ impl<'a> Members<'a> {
 pub(crate) fn document(body: &[u8]) -> Result<&RawValue, String> {
     let text = std::str::from_utf8(body).map_err(|_| "the body is not UTF-8".to_owned())?;
     serde_json::from_str(text).map_err(|error| format!("the body is not JSON: {error}"))
+}
+
+/// The members of a body that must be an object; the same as [`document`] and [`members`], with one reading
+/// less.
+///
+/// # Errors
+/// What is wrong with it, for the client.
+pub(crate) fn body(body: &[u8]) -> Result<Members<'_>, String> {
+    let text = std::str::from_utf8(body).map_err(|_| "the body is not UTF-8".to_owned())?;
+    serde_json::from_str(text).map_err(|error| match error.is_data() {
+        true => "the body must be a JSON object".to_owned(),
+        false => format!("the body is not JSON: {error}"),
+    })
 }
 
 /// The members of an object; `None` for every other value.
@@ -221,6 +234,20 @@ mod tests {
         for json in ["8.5", "-1", "\"8\"", "null", "1e400"] {
             assert_eq!(count(value(json)), None, "{json}");
         }
+    }
+
+    #[test]
+    fn a_body_is_an_object_or_an_error_that_says_what_is_wrong() {
+        assert!(body(br#"{"a": [1], "b": {}}"#).is_ok());
+        for json in ["[]", "7", "null", "\"x\""] {
+            let error = body(json.as_bytes()).unwrap_err();
+            assert_eq!(error, "the body must be a JSON object", "{json}");
+        }
+        for json in ["{\"a\": tru}", "{\"a\": 1} x", "", "{"] {
+            let error = body(json.as_bytes()).unwrap_err();
+            assert!(error.starts_with("the body is not JSON: "), "{json}: {error}");
+        }
+        assert_eq!(body(b"{\"a\": \"\xff\"}").unwrap_err(), "the body is not UTF-8");
     }
 
     #[test]

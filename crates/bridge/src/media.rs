@@ -57,7 +57,7 @@ const FORMATS: &[Format] = &[
 /// The kind and the format of a media type, in whatever case.
 pub(crate) fn of_mime(mime: &str) -> Option<(MediaKind, &'static str)> {
     let is_it = |known: &&str| known.eq_ignore_ascii_case(mime);
-    let found = FORMATS.iter().find(|(_, _, mimes, _)| mimes.iter().any(|it| is_it(&it)));
+    let found = FORMATS.iter().find(|(_, _, mimes, _)| mimes.iter().any(is_it));
     found.map(|(format, kind, ..)| (*kind, *format))
 }
 

@@ -79,6 +79,8 @@ fn every_golden_case_holds() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("golden");
     let mut files = Vec::new();
     collect(&root, &mut files);
+    // Those have a form of their own, and tests/golden_embeddings.rs checks them.
+    files.retain(|file| !file.starts_with(root.join("embeddings")));
     files.sort();
     let mut failures = String::new();
     for file in &files {

@@ -2,63 +2,70 @@
 //! API, and never an ordinary end.
 
 use super::*;
+use crate::support::raw::Connection;
 
-/// Streams that go wrong behind the first text, and what the log says of them.
-fn broken() -> Vec<(&'static str, Vec<u8>, &'static str)> {
-    let all = frames(&["hel", "lo"]);
-    let begun = all[..2].concat();
-    let with = |more: &[u8]| [&begun[..], more].concat();
-    let half = &all[2][..all[2].len() / 2];
+/// What follows the first text of a stream that goes wrong, and what the log says of it.
+fn endings() -> Vec<(&'static str, Vec<u8>, &'static str)> {
+    let half = frames(&["hel", "lo"])[2].slice(..20);
     vec![
-        ("it ends", stream(&[Bytes::from(begun.clone())]), "stream_broken"),
-        ("it ends within a frame", stream(&[with(half).into()]), "stream_broken"),
-        (
-            "it breaks off",
-            {
-                let head = format!(
-                    "HTTP/1.1 200 X\r\ncontent-type: {}\r\ncontent-length: 9000\r\n\r\n",
-                    event_stream::CONTENT_TYPE
-                );
-                [head.as_bytes(), &begun].concat()
-            },
-            "stream_broken",
-        ),
-        (
-            "an exception",
-            stream(&[with(&exception("modelStreamErrorException")).into()]),
-            "stream_exception",
-        ),
-        ("garbage", stream(&[with(b"this is no frame at all").into()]), "stream_broken"),
+        ("it breaks off", Vec::new(), "stream_broken"),
+        ("it breaks off within a frame", half.to_vec(), "stream_broken"),
+        ("an exception", exception("modelStreamErrorException").to_vec(), "stream_exception"),
+        ("garbage", b"this is no frame at all".to_vec(), "stream_broken"),
     ]
+}
+
+/// A stream whose connection closes behind these bytes.
+fn open(bytes: &[u8]) -> Vec<u8> {
+    let head = format!("HTTP/1.1 200 X\r\ncontent-type: {}\r\n\r\n", event_stream::CONTENT_TYPE);
+    [head.as_bytes(), bytes].concat()
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stream_that_fails_ends_with_an_error_of_the_clients_api() {
+    let begun = frames(&["hel", "lo"])[..2].concat();
     for (path, body) in [(CHAT, chat()), (MESSAGES, message())] {
-        for (how, bytes, outcome) in broken() {
+        for (how, ending, outcome) in endings() {
+            let bytes = open(&[&begun[..], PAUSE, &ending].concat());
             let upstream = Bedrock::start(move |_, _| bytes.clone()).await;
             let gateway = gateway(&upstream, &[("nova", NOVA)], |config| config).await;
-            let got = post(&gateway, path, &with(body.clone(), "stream", true)).await;
-            let text = got.text();
-            assert!(text.contains("hel"), "{how}: {text}");
+            let body = with(body.clone(), "stream", true).to_string();
+            let head = format!(
+                "POST {path} HTTP/1.1\r\nhost: a\r\nconnection: close\r\ncontent-length: {}\r\n\r\n",
+                body.len()
+            );
+            let mut connection = Connection::open(gateway.address()).await;
+            connection.send(format!("{head}{body}").as_bytes()).await;
+            let mut text = String::new();
+            while !text.contains("hel") {
+                text.push_str(&String::from_utf8_lossy(&connection.some(4096).await));
+            }
+            upstream.go_on();
+            text.push_str(&String::from_utf8_lossy(&connection.rest().await));
             assert!(!text.contains("[DONE]") && !text.contains("message_stop"), "{how}: {text}");
             assert!(events(&text).last().unwrap()["error"]["message"].is_string(), "{how}: {text}");
-            assert!(text.ends_with("\n\n"), "{how}: {text}");
             assert_eq!(gateway.access_log(1).await[0]["outcome"], outcome, "{how}");
         }
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_exception_in_the_first_frame_falls_back() {
-    let upstream = Bedrock::start(|number, _| match number {
-        1 => stream(&[exception("throttlingException")]),
-        _ => stream(&frames(&["hello"])),
-    })
-    .await;
-    let targets = [("claude", CLAUDE), ("nova", NOVA)];
-    let gateway = gateway(&upstream, &targets, |config| config).await;
-    let got = post(&gateway, CHAT, &with(chat(), "stream", true)).await;
-    assert_eq!(got.header("x-sluice-model"), Some(NOVA), "{}", got.text());
-    assert!(got.text().contains("hello") && got.text().ends_with("[DONE]\n\n"));
+async fn a_failure_before_the_client_got_a_byte_falls_back() {
+    let begun = frames(&["hel", "lo"])[..1].concat();
+    for failed in [
+        stream(&[exception("throttlingException")]),
+        stream(&[begun.clone().into(), exception("serviceUnavailableException")]),
+        stream(&[b"this is no frame at all".as_slice().into()]),
+    ] {
+        let upstream = Bedrock::start(move |number, _| match number {
+            1 => failed.clone(),
+            _ => stream(&frames(&["hello"])),
+        })
+        .await;
+        let targets = [("claude", CLAUDE), ("nova", NOVA)];
+        let gateway = gateway(&upstream, &targets, |config| config.set("retry.attempts", 1)).await;
+        let got = post(&gateway, CHAT, &with(chat(), "stream", true)).await;
+        assert_eq!(got.header("x-sluice-model"), Some(NOVA), "{}", got.text());
+        assert!(got.text().contains("hello") && got.text().ends_with("[DONE]\n\n"));
+    }
 }

@@ -14,6 +14,16 @@ fn converse_body() -> Value {
 
 /// Claude is throttled, and Nova answers.
 async fn claude_is_throttled(streams: bool, translate: bool) -> (Bedrock, Gateway) {
+    claude_is_throttled_with(streams, |config| {
+        if translate { config.of_route("translate", true) } else { config }
+    })
+    .await
+}
+
+async fn claude_is_throttled_with(
+    streams: bool,
+    change: impl Fn(Config) -> Config,
+) -> (Bedrock, Gateway) {
     let upstream = Bedrock::start(move |_, seen| match (seen.path.contains("claude"), streams) {
         (true, _) => throttle(),
         (false, false) => converse_text("hello"),
@@ -22,8 +32,7 @@ async fn claude_is_throttled(streams: bool, translate: bool) -> (Bedrock, Gatewa
     .await;
     let targets = [("claude", CLAUDE), ("nova", NOVA)];
     let gateway = gateway(&upstream, &targets, |config| {
-        let config = config.set("queue.max_wait", "200ms").route(CLAUDE, &["claude", "nova"]);
-        if translate { config.of_route("translate", true) } else { config }
+        change(config.set("queue.max_wait", "200ms").route(CLAUDE, &["claude", "nova"]))
     })
     .await;
     (upstream, gateway)
@@ -72,15 +81,35 @@ async fn an_invoke_stream_of_claude_is_answered_by_nova_in_claudes_form() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_converse_request_is_adapted_to_the_other_family() {
     let (upstream, gateway) = claude_is_throttled(false, true).await;
-    let thinking = json!({ "thinking": { "type": "enabled", "budget_tokens": 2000 } });
-    let body = with(converse_body(), "additionalModelRequestFields", thinking);
-    let body = with(body, "inferenceConfig", json!({ "maxTokens": 4000 }));
-    let got = post(&gateway, &path("converse"), &body).await;
+    let got = post(&gateway, &path("converse"), &converse_body()).await;
     assert_eq!(got.status, 200, "{}", got.text());
     assert_eq!(got.json()["output"]["message"]["content"][0]["text"], "hello");
     assert_eq!(got.header("x-sluice-translated"), Some("converse"));
-    let sent = upstream.seen()[1].body.to_string();
-    assert!(!sent.contains("budget_tokens"), "{sent}");
+    let sent = &upstream.seen()[1].body;
+    assert_eq!(sent["messages"][0]["content"][0]["text"], "hi");
+    assert_eq!(sent["inferenceConfig"]["maxTokens"], 50);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn thinking_falls_to_a_model_without_it_only_by_leave() {
+    let thinking = json!({ "thinking": { "type": "enabled", "budget_tokens": 2000 } });
+    let body = with(converse_body(), "additionalModelRequestFields", thinking);
+    let body = with(body, "inferenceConfig", json!({ "maxTokens": 4000 }));
+    for (drops, status) in [(false, 429), (true, 200)] {
+        let (upstream, gateway) = claude_is_throttled_with(false, |config| {
+            let config = config.of_route("translate", true);
+            if drops { config.set("apis.on_unsupported", "drop") } else { config }
+        })
+        .await;
+        let got = post(&gateway, &path("converse"), &body).await;
+        assert_eq!(got.status, status, "{}", got.text());
+        if drops {
+            let sent = upstream.seen()[1].body.to_string();
+            assert!(!sent.contains("budget_tokens"), "{sent}");
+            let dropped = got.header("x-sluice-dropped").unwrap();
+            assert!(dropped.contains("thinking"), "{dropped}");
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -16,6 +16,7 @@ use serde_json::{Value, json};
 use sluice::bedrock::event_stream;
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpListener;
+use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
 use crate::support::http::{Response, request};
@@ -36,6 +37,9 @@ struct Seen {
     body: Value,
 }
 
+/// Stands in the bytes of a response where the upstream waits until the test lets it go on.
+const PAUSE: &[u8] = b"<pause>";
+
 /// The bytes of the response to each request, by its number, from 1, and what was asked.
 type Script = dyn Fn(usize, &Seen) -> Vec<u8> + Send + Sync;
 
@@ -43,6 +47,7 @@ type Script = dyn Fn(usize, &Seen) -> Vec<u8> + Send + Sync;
 struct Bedrock {
     address: SocketAddr,
     seen: Arc<Mutex<Vec<Seen>>>,
+    goes_on: Arc<Notify>,
     serving: JoinHandle<()>,
 }
 
@@ -52,10 +57,13 @@ impl Bedrock {
         let address = listener.local_addr().unwrap();
         let seen = Arc::<Mutex<Vec<Seen>>>::default();
         let (into, script): (_, Arc<Script>) = (Arc::clone(&seen), Arc::new(script));
+        let goes_on = Arc::<Notify>::default();
+        let pauses = Arc::clone(&goes_on);
         let serving = tokio::spawn(async move {
             loop {
                 let (mut stream, _) = listener.accept().await.unwrap();
                 let (into, script) = (Arc::clone(&into), Arc::clone(&script));
+                let pauses = Arc::clone(&pauses);
                 tokio::spawn(async move {
                     let Some((head, body)) = read_request(&mut stream).await else { return };
                     let path = head.split(' ').nth(1).unwrap().replace("%3A", ":");
@@ -66,15 +74,27 @@ impl Bedrock {
                         all.push(one.clone());
                         all.len()
                     };
-                    let _ = stream.write_all(&script(number, &one)).await;
+                    let answer = script(number, &one);
+                    let pause = answer.windows(PAUSE.len()).position(|it| it == PAUSE);
+                    let (first, rest) = answer.split_at(pause.unwrap_or(answer.len()));
+                    let _ = stream.write_all(first).await;
+                    if pause.is_some() {
+                        pauses.notified().await;
+                        let _ = stream.write_all(&rest[PAUSE.len()..]).await;
+                    }
                 });
             }
         });
-        Bedrock { address, seen, serving }
+        Bedrock { address, seen, goes_on, serving }
     }
 
     fn url(&self) -> String {
         format!("http://{}", self.address)
+    }
+
+    /// Ends the pause of a response.
+    fn go_on(&self) {
+        self.goes_on.notify_one();
     }
 
     fn seen(&self) -> Vec<Seen> {

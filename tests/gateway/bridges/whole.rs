@@ -60,6 +60,48 @@ async fn a_message_reaches_nova_without_anything_of_anthropics_in_its_head() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_message_reaches_a_claude_without_messages_by_invoke_model_as_it_came() {
+    use base64::Engine as _;
+    let answer = r#"{"id":"msg_1","type":"message","role":"assistant","content":[{"type":"text","text":"hello"}],"stop_reason":"end_turn","usage":{"input_tokens":11,"output_tokens":7}}"#;
+    let chunk = |event: &str| {
+        let bytes = base64::engine::general_purpose::STANDARD.encode(event);
+        event_stream::event("chunk", json!({ "bytes": bytes }).to_string())
+    };
+    let chunks = [
+        r#"{"type":"message_start","message":{"id":"msg_1","usage":{"input_tokens":11,"output_tokens":1}}}"#,
+        r#"{"type":"content_block_delta","index":0,"delta":{"type":"text_delta","text":"hello"}}"#,
+        r#"{"type":"message_delta","delta":{"stop_reason":"end_turn"},"usage":{"output_tokens":7}}"#,
+        r#"{"type":"message_stop","amazon-bedrock-invocationMetrics":{"inputTokenCount":11,"outputTokenCount":7}}"#,
+    ];
+    let upstream = Bedrock::start(move |_, seen| match seen.path.ends_with("/invoke") {
+        true => say(200, "application/json", answer.as_bytes()),
+        false => stream(&chunks.map(chunk)),
+    })
+    .await;
+    let surfaces = vec!["invoke_model", "converse"];
+    let gateway = gateway(&upstream, &[("claude", CLAUDE)], |config| {
+        config.every_target("surfaces", surfaces.clone()).every_target("max_output_tokens", 40)
+    })
+    .await;
+    let got = post(&gateway, MESSAGES, &message()).await;
+    assert_eq!((got.status, got.text()), (200, answer.into()));
+    assert_eq!(got.header("x-sluice-translated"), Some("invoke_model"));
+    let sent = &upstream.seen()[0];
+    assert_eq!(sent.path, format!("/model/{CLAUDE}/invoke"));
+    assert_eq!(sent.body["anthropic_version"], "bedrock-2023-05-31");
+    assert_eq!((&sent.body["model"], &sent.body["max_tokens"]), (&Value::Null, &40.into()));
+    let got = post(&gateway, MESSAGES, &with(message(), "stream", true)).await;
+    let kinds: Vec<Value> = events(&got.text()).iter().map(|it| it["type"].clone()).collect();
+    assert_eq!(kinds, ["message_start", "content_block_delta", "message_delta", "message_stop"]);
+    assert_eq!(got.header("content-type"), Some("text/event-stream"));
+    let log = gateway.access_log(2).await;
+    for line in log {
+        assert_eq!((&line["usage"]["input"], &line["usage"]["output"]), (&11.into(), &7.into()));
+        assert_eq!(line["outcome"], "success");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_tool_is_called_and_its_result_comes_back() {
     let upstream = Bedrock::start(|number, _| match number {
         1 => converse(

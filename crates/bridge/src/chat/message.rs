@@ -229,12 +229,14 @@ impl<'a> Reader<'_, '_, 'a> {
         role: Role,
         blocks: &mut Vec<Block<'a>>,
     ) -> Option<()> {
-        match members.get("content") {
-            Some(content) => self.content(at, content, role, blocks),
-            None => {
-                let why = "must be a text or a list of parts";
-                self.refuse(format!("{}.content", at.param()), why)
-            }
+        let Some(content) = members.get("content") else {
+            let why = "must be a text or a list of parts";
+            return self.refuse(format!("{}.content", at.param()), why);
+        };
+        self.content(at, content, role, blocks)?;
+        match blocks.is_empty() {
+            false => Some(()),
+            true => self.refuse(format!("{}.content", at.param()), "must have a part"),
         }
     }
 

@@ -18,7 +18,9 @@ impl<'a> Reader<'_, '_, 'a> {
         blocks: &mut Vec<Block<'a>>,
     ) -> Option<()> {
         if fields::is_text(value) {
-            let text = self.text(&format!("{}.content", at.param()), value)?;
+            let Some(text) = fields::text(value) else {
+                return self.refuse(format!("{}.content", at.param()), "must be a text");
+            };
             // An assistant that only used tools says nothing.
             if role != Role::Assistant || !text.is_empty() {
                 blocks.push(Block { at, kind: BlockKind::Text(text) });

@@ -48,16 +48,12 @@ pub(crate) fn read_request<'a>(
 
 impl<'a> Reader<'_, '_, 'a> {
     fn read(&mut self, body: &'a [u8], echo: &mut Echo) -> Option<()> {
-        let document = match fields::document(body) {
-            Ok(document) => document,
+        let members = match fields::body(body) {
+            Ok(members) => members,
             Err(message) => {
                 self.report.refuse(None, false, message);
                 return None;
             }
-        };
-        let Some(members) = fields::members(document) else {
-            self.report.refuse(None, false, "the body must be a JSON object");
-            return None;
         };
         let mut later = Later::default();
         for (name, value) in members {

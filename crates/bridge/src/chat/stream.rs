@@ -8,7 +8,7 @@ use sluice_bedrock::dialect::DialectError;
 
 use super::answer::{finish_reason, write_head, write_tier, write_usage};
 use crate::answer::Event;
-use crate::json::{Object, write_number, write_str};
+use crate::json::{Object, write_str};
 use crate::translation::{AnswerContext, Stamp};
 
 /// Writes the events of one stream.
@@ -98,7 +98,7 @@ impl StreamWriter {
                 if !text.is_empty() {
                     self.chunk(out, None, |delta| {
                         delta.str("reasoning_content", text);
-                        write_thinking(delta, index, "thinking", "thinking", text);
+                        write_thinking(delta, index, "thinking", &[("thinking", text)]);
                     });
                 }
             }
@@ -106,7 +106,9 @@ impl StreamWriter {
                 let index = self.thinking_index(*block);
                 self.thinking = None;
                 self.chunk(out, None, |delta| {
-                    write_thinking(delta, index, "thinking", "signature", signature);
+                    // A block without a text has it empty.
+                    let members = [("thinking", ""), ("signature", signature.as_ref())];
+                    write_thinking(delta, index, "thinking", &members);
                 });
             }
             Event::RedactedReasoning { data, .. } => {
@@ -114,7 +116,7 @@ impl StreamWriter {
                 let index = self.next_thinking;
                 self.next_thinking = index.saturating_add(1);
                 self.chunk(out, None, |delta| {
-                    write_thinking(delta, index, "redacted_thinking", "data", data);
+                    write_thinking(delta, index, "redacted_thinking", &[("data", data)]);
                 });
             }
             Event::BlockStop { block } => {
@@ -218,10 +220,10 @@ impl StreamWriter {
 }
 
 /// A piece of a block of thinking. The index lets clients add up the pieces, as OpenAI's own SDK does.
-fn write_thinking(delta: &mut Object<'_>, index: u32, kind: &str, name: &str, piece: &str) {
+fn write_thinking(delta: &mut Object<'_>, index: u32, kind: &str, members: &[(&str, &str)]) {
     let mut blocks = delta.array("thinking_blocks");
     let mut block = blocks.object();
-    write_number(block.key("index"), index.into());
+    block.number("index", index.into());
     block.str("type", kind);
-    block.str(name, piece);
+    members.iter().for_each(|(name, piece)| block.str(name, piece));
 }

@@ -145,8 +145,8 @@ impl<'a> Reader<'_, '_, 'a> {
         members: &Members<'a>,
         place: impl Fn() -> String,
     ) -> Option<Cow<'a, str>> {
-        self.only(members, &["type", "function"], &place)?;
         let function = self.function(members, &place)?;
+        self.only(members, &["type", "function"], &place)?;
         let place = || format!("{}.function", place());
         self.only(&function, &["name"], place)?;
         let name = self.name(&function, place)?;
@@ -168,13 +168,13 @@ impl<'a> Reader<'_, '_, 'a> {
         for (index, element) in self.list(value, place)?.into_iter().enumerate() {
             let place = || format!("{}.tool_calls[{index}]", at.param());
             let members = self.object(element, place)?;
+            let function = self.function(&members, place)?;
             // Clients that assembled a use from a stream leave its index in.
             self.only(&members, &["id", "type", "function", "index"], place)?;
             let id = self.text_in(&members, "id", place)?;
             if id.is_empty() {
                 return self.refuse(format!("{}.id", place()), "must not be empty");
             }
-            let function = self.function(&members, place)?;
             let place = || format!("{}.tool_calls[{index}].function", at.param());
             self.only(&function, &["name", "arguments"], place)?;
             let name = self.name(&function, place)?;

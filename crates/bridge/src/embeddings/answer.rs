@@ -29,8 +29,7 @@ impl Call {
     pub fn read_answer(&self, body: &[u8], tokens: Option<u64>) -> Result<CallAnswer, AnswerError> {
         let unreadable =
             || AnswerError::Unreadable("its embeddings are not what the model promises");
-        let document = fields::document(body).map_err(|_| unreadable())?;
-        let members = fields::members(document).ok_or_else(unreadable)?;
+        let members = fields::body(body).map_err(|_| unreadable())?;
         let found = vectors(&members).ok_or_else(unreadable)?;
         if found.len() != self.inputs.len() {
             return Err(AnswerError::Unreadable("it has not one embedding for each text"));

@@ -31,11 +31,7 @@ pub fn read_request<'a>(
 }
 
 fn read<'a>(body: &'a [u8], report: &mut Report<'_>) -> Option<EmbeddingsRequest<'a>> {
-    let document = fields::document(body).map_err(|why| report.refuse(None, false, why)).ok()?;
-    let Some(members) = fields::members(document) else {
-        report.refuse(None, false, "the body must be a JSON object");
-        return None;
-    };
+    let members = fields::body(body).map_err(|why| report.refuse(None, false, why)).ok()?;
     let mut request = EmbeddingsRequest {
         model: String::new(),
         texts: Vec::new(),

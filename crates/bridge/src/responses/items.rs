@@ -103,17 +103,16 @@ impl<'a> Items<'a, '_> {
         let Some(content) = item.get("content") else {
             return refuse(at, "must have `content`", report);
         };
-        let cache_ttl = self.cache_ttl;
-        let blocks = match role {
-            Role::System if self.conversation.turns.is_empty() => &mut self.conversation.system,
-            Role::Assistant => self.blocks(Role::Assistant),
-            // What the user says stays apart from outputs of tools, which may have to come first.
-            role => {
-                self.conversation.turns.push(Turn { role, blocks: Vec::new() });
-                self.blocks(role)
+        let mut blocks = Vec::new();
+        parts::read_content(content, at, self.cache_ttl, &mut blocks, report);
+        match role {
+            Role::System if self.conversation.turns.is_empty() => {
+                self.conversation.system.append(&mut blocks);
             }
-        };
-        parts::read_content(content, at, cache_ttl, blocks, report);
+            Role::Assistant => self.of_model(blocks),
+            // What the user says stays apart from outputs of tools, which may have to come first.
+            role => self.conversation.turns.push(Turn { role, blocks }),
+        }
     }
 
     fn reasoning(&mut self, item: &Members<'a>, at: At, report: &mut Report<'_>) {
@@ -126,8 +125,7 @@ impl<'a> Items<'a, '_> {
         };
         match unsealed {
             Unsealed::Blocks(blocks) if !blocks.is_empty() => {
-                let blocks = blocks.into_iter().map(|kind| Block { at, kind });
-                return self.blocks(Role::Assistant).extend(blocks);
+                return self.of_model(blocks.into_iter().map(|kind| Block { at, kind }));
             }
             Unsealed::Blocks(_) => {}
             // Only the service that made it can read it.
@@ -153,7 +151,7 @@ impl<'a> Items<'a, '_> {
         }
         if !text.is_empty() {
             let kind = BlockKind::Reasoning { text, signature: None };
-            self.blocks(Role::Assistant).push(Block { at, kind });
+            self.of_model([Block { at, kind }]);
         }
     }
 
@@ -177,8 +175,7 @@ impl<'a> Items<'a, '_> {
             return refuse(at, "must have a JSON object in `arguments`", report);
         };
         let name = hub_name(text("namespace").as_deref(), name);
-        let kind = BlockKind::ToolUse { id, name, input };
-        self.blocks(Role::Assistant).push(Block { at, kind });
+        self.of_model([Block { at, kind: BlockKind::ToolUse { id, name, input } }]);
     }
 
     fn output(&mut self, item: &Members<'a>, at: At, report: &mut Report<'_>) {
@@ -192,15 +189,11 @@ impl<'a> Items<'a, '_> {
         let mut content = Vec::new();
         parts::read_content(output, at, self.cache_ttl, &mut content, report);
         // There is no member that says whether the tool failed; its text does.
-        let kind = BlockKind::ToolResult { id, content, is_error: false };
-        let blocks = match self.conversation.turns.last() {
-            Some(turn) if turn.role == Role::User && has_results(turn) => self.blocks(Role::User),
-            _ => {
-                self.conversation.turns.push(Turn { role: Role::User, blocks: Vec::new() });
-                self.blocks(Role::User)
-            }
-        };
-        blocks.push(Block { at, kind });
+        let block = Block { at, kind: BlockKind::ToolResult { id, content, is_error: false } };
+        match self.conversation.turns.last_mut() {
+            Some(turn) if has_results(turn) => turn.blocks.push(block),
+            _ => self.conversation.turns.push(Turn { role: Role::User, blocks: vec![block] }),
+        }
     }
 
     fn additional_tools(&mut self, item: &Members<'a>, at: At, report: &mut Report<'_>) {
@@ -211,17 +204,14 @@ impl<'a> Items<'a, '_> {
         }
     }
 
-    /// The blocks of the last turn if it is of this role, else of a new one.
-    fn blocks(&mut self, role: Role) -> &mut Vec<Block<'a>> {
-        let turns = &mut self.conversation.turns;
-        if turns.last().is_none_or(|turn| turn.role != role) {
-            turns.push(Turn { role, blocks: Vec::new() });
-        }
-        let last = turns.len().saturating_sub(1);
-        match turns.get_mut(last) {
-            Some(turn) => &mut turn.blocks,
-            // There is a turn: it was just made if need be.
-            None => &mut self.conversation.system,
+    /// Adds what the model has brought to its turn.
+    fn of_model(&mut self, blocks: impl IntoIterator<Item = Block<'a>>) {
+        match self.conversation.turns.last_mut() {
+            Some(turn) if turn.role == Role::Assistant => turn.blocks.extend(blocks),
+            _ => {
+                let blocks = blocks.into_iter().collect();
+                self.conversation.turns.push(Turn { role: Role::Assistant, blocks });
+            }
         }
     }
 }
@@ -231,11 +221,10 @@ fn has_results(turn: &Turn<'_>) -> bool {
 }
 
 fn check_members(item: &Members<'_>, own: &[&str], report: &mut Report<'_>) {
-    for (name, value) in item.iter().filter(|(_, value)| !fields::is_null(value)) {
+    for (name, _) in item.iter().filter(|(_, value)| !fields::is_null(value)) {
         if name != "type" && !own.contains(&name) && !OF_SERVICE.contains(&name) {
-            let what = if value.get().len() > 64 { "" } else { value.get() };
-            let why = format!("of an item ({what}) is not known; leave it out");
-            report.unsupported(&format!("input.{name}"), false, &why);
+            let why = "of an item is not known; leave it out";
+            report.unsupported(&format!("input.{name}"), false, why);
         }
     }
 }

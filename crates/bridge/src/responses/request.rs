@@ -220,7 +220,14 @@ impl Repeated<'_> {
             if !members.is_empty() {
                 members.push(',');
             }
-            members.extend(["\"", name, "\":", json]);
+            members.extend(["\"", name, "\":"]);
+            // A line feed would end the data of an event. In JSON there is none but between values.
+            match memchr::memchr2(b'\n', b'\r', json.as_bytes()) {
+                None => members.push_str(json),
+                Some(_) => {
+                    members.extend(json.lines().map(str::trim).flat_map(|it| it.split('\r')))
+                }
+            }
         }
     }
 }

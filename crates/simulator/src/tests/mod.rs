@@ -3,8 +3,10 @@
 
 mod answers;
 mod apis;
+mod embeddings;
 mod faults;
 mod parts;
+mod translated;
 
 use std::time::Duration;
 

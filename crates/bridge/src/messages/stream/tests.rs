@@ -80,7 +80,7 @@ fn text(block: u32, text: &str) -> Event<'_> {
 }
 
 fn stop(reason: StopReason) -> Event<'static> {
-    Event::Stop { reason, stop_sequence: None }
+    Event::Stop { reason, stop_sequence: None, fields: None }
 }
 
 fn usage() -> Event<'static> {

@@ -1,0 +1,61 @@
+//! `additionalModelRequestFields`: what only one family of models knows, in its own words.
+
+use sluice_bedrock::Family;
+
+use crate::conversation::Conversation;
+use crate::json::Object;
+
+use super::super::params::Field;
+use super::target::Target;
+use super::thinking::ThinkingPlan;
+
+/// Writes the fields of the model's own, if there are any.
+pub(super) fn write(
+    conversation: &Conversation<'_>,
+    thinking: &ThinkingPlan,
+    own_choice: Option<&str>,
+    top_k: Option<&str>,
+    body: &mut Object<'_>,
+    target: &mut Target<'_, '_>,
+) {
+    let is_claude = target.model.is_claude();
+    if !is_claude {
+        if !conversation.betas.is_empty() {
+            target.dropped(Field::Betas);
+        }
+        for (name, _) in &conversation.of_claude {
+            target.report.unsupported(name, true, "is taken by Claude alone");
+        }
+    }
+    let has_claudes = is_claude
+        && !(conversation.betas.is_empty()
+            && conversation.of_claude.is_empty()
+            && own_choice.is_none());
+    if !has_claudes && thinking.is_empty() && top_k.is_none() {
+        return;
+    }
+    let mut fields = body.object("additionalModelRequestFields");
+    thinking.write(&mut fields);
+    if let Some(choice) = own_choice {
+        fields.raw("tool_choice", choice);
+    }
+    match top_k {
+        Some(top_k) if target.model.family == Family::Nova => {
+            fields.object("inferenceConfig").raw("topK", top_k);
+        }
+        Some(top_k) => fields.raw("top_k", top_k),
+        None => {}
+    }
+    if !is_claude {
+        return;
+    }
+    for (name, value) in &conversation.of_claude {
+        fields.raw(name, &value.0);
+    }
+    let needed = thinking.beta.filter(|beta| !conversation.betas.iter().any(|it| it == beta));
+    if !conversation.betas.is_empty() || needed.is_some() {
+        let mut betas = fields.array("anthropic_beta");
+        conversation.betas.iter().for_each(|beta| betas.str(beta));
+        needed.iter().for_each(|beta| betas.str(beta));
+    }
+}
