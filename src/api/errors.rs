@@ -6,7 +6,7 @@ use http::header::{CONTENT_TYPE, HeaderValue};
 use http::{HeaderMap, StatusCode};
 use serde_json::Value;
 
-use crate::bedrock::dialect::{self, CONTEXT_LENGTH_EXCEEDED, DialectError};
+use crate::bedrock::dialect::{self, CONTEXT_LENGTH_EXCEEDED, DialectError, kind_of_status};
 use crate::bedrock::error::{ERROR_TYPE, Reported, is_context_too_long};
 use crate::bedrock::{Api, Dialect, ErrorKind, sse};
 
@@ -84,21 +84,6 @@ fn is_in(dialect: Dialect, body: &[u8]) -> bool {
         Dialect::Bedrock => body.contains_key("message"),
         Dialect::OpenAi => has_error && !body.contains_key("type"),
         Dialect::Anthropic => has_error && body.get("type").is_some_and(|it| it == "error"),
-    }
-}
-
-/// The kind of an error that names none.
-fn kind_of_status(status: StatusCode) -> ErrorKind {
-    match status.as_u16() {
-        401 => ErrorKind::UnrecognizedClient,
-        403 => ErrorKind::AccessDenied,
-        404 => ErrorKind::ResourceNotFound,
-        408 | 504 => ErrorKind::ModelTimeout,
-        413 => ErrorKind::RequestTooLarge,
-        429 => ErrorKind::Throttling,
-        400..=499 => ErrorKind::Validation,
-        502..=599 => ErrorKind::ServiceUnavailable,
-        _ => ErrorKind::InternalServer,
     }
 }
 

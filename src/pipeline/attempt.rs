@@ -25,6 +25,7 @@ use super::fallback_wait::fallback_from;
 use super::gateway::Gateway;
 use super::headers::strip_for_upstream;
 use super::hedge::{self, Hedge};
+use super::held_answer;
 use super::own_answer;
 use super::passed_over;
 use super::relay::{self, ResponseBody, ResponseDeadline};
@@ -115,6 +116,9 @@ async fn answer(mut routed: RoutedRequest) -> Result<Response<ResponseBody>, Req
                 relay::success(context, operation, plan, *success, reservation, size, deadline);
             if has_own_deadline {
                 response.extensions_mut().insert(ResponseDeadline(deadline));
+            }
+            if response.body().holds_all() {
+                response = Box::pin(held_answer::whole(response)).await;
             }
             Ok(response)
         }

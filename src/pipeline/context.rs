@@ -284,6 +284,11 @@ impl RequestContext {
         self.answer.message = Some(plain_text(message, MAX_LOGGED_MESSAGE).into_boxed_str());
     }
 
+    /// The message that the client gets with a failure.
+    pub(super) fn client_message(&self) -> Option<&str> {
+        self.answer.message.as_deref()
+    }
+
     /// Whether it is recorded what the request asks for: an operation, or none.
     pub(super) fn has_call(&self) -> bool {
         self.call.operation.is_some() || self.call.unparsed.is_some()

@@ -129,7 +129,7 @@ pub(super) enum GatewayError {
     )]
     ItemReference { position: usize },
     #[error("{}", error.message(id))]
-    StoredResponse { error: ResponseIdError, id: Box<str> },
+    StoredResponse { error: ResponseIdError, id: Box<str>, param: Option<&'static str> },
     #[error("this gateway has no route for the model {model}")]
     Unrouted { model: String },
     #[error("{operation} needs HTTP/2")]
@@ -292,7 +292,7 @@ impl GatewayError {
             | GatewayError::Unrouted { .. } => "model",
             GatewayError::Unservable(why) => return why.param().map(Cow::Borrowed),
             GatewayError::Conversation => "conversation",
-            GatewayError::StoredResponse { .. } => "previous_response_id",
+            GatewayError::StoredResponse { param, .. } => (*param)?,
             GatewayError::Untranslatable(refusal) => {
                 return refusal.param.clone().map(Cow::Owned);
             }
@@ -316,6 +316,8 @@ impl GatewayError {
     pub(super) fn into_response(self, dialect: Dialect, request_id: &str) -> Response<Bytes> {
         let in_dialect = (dialect != Dialect::Bedrock).then(|| DialectError {
             param: self.param().map(Cow::into_owned),
+            // The code of its kind is about models.
+            is_without_code: matches!(self, GatewayError::StoredResponse { .. }),
             ..DialectError::new(self.kind_in(dialect), self.to_string())
         });
         let mut response = self.into_native_response();

@@ -14,6 +14,7 @@ use crate::bedrock::dialect::DialectError;
 use crate::bedrock::error::{Reported, plain_text};
 use crate::bedrock::sse::{self, DONE, Event, Form, Piece, Splitter, StreamReader};
 use crate::bedrock::{Api, ErrorKind, Usage};
+use crate::quota::Overloaded;
 
 /// Longest event that is read, in bytes. A longer one is passed on as its bytes come.
 const MAX_EVENT: usize = 1 << 20;
@@ -33,6 +34,9 @@ pub(super) enum EventError {
     Id,
     #[error("the upstream's stream has an event that is not JSON")]
     Unreadable,
+    /// Too many bytes are in flight to hold an event until it is whole.
+    #[error("The gateway is overloaded, please try again: {0}.")]
+    NoRoom(Overloaded),
     /// An error of the upstream that has the form of another API, or of none.
     #[error("{}", .0.message)]
     Foreign(Box<Reported>),
@@ -170,6 +174,11 @@ impl EventTap {
             None => raw.clone(),
             Some(data) => sse::event(event.name, &String::from_utf8_lossy(&data)),
         }))
+    }
+
+    /// How many bytes are held of an event that is not whole.
+    pub(super) fn held_bytes(&self) -> usize {
+        self.splitter.held_bytes()
     }
 
     /// Whether an event of the gateway's own may follow what was passed on.

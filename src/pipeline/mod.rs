@@ -39,6 +39,7 @@ mod fallback_wait;
 mod gateway;
 mod headers;
 mod hedge;
+mod held_answer;
 mod inbound;
 mod limit;
 mod list_models;

@@ -18,12 +18,12 @@ use http::{Response, StatusCode};
 use http_body::{Body, Frame, SizeHint};
 use tokio::time::Instant;
 
-use super::context::{Outcome, RequestContext};
+use super::context::{Guards, Outcome, RequestContext};
 use super::event_tap::EventError;
 use super::headers::strip_for_client;
 use super::own_headers::add_own_headers;
 use super::responses::IdSealer;
-use super::rewritten_body::Change;
+use super::rewritten_body::{Change, RewriteError};
 use super::translated_answer::TranslatedAnswer;
 use super::usage_tap::{TapError, UsageTap};
 use crate::api::errors;
@@ -32,6 +32,7 @@ use crate::bedrock::{Api, ErrorKind, Operation, ServiceTier, Usage, event_stream
 use crate::bridge::AnswerError;
 use crate::catalogue::Mode;
 use crate::limits::OverBudget;
+use crate::quota::Overloaded;
 use crate::routing::{ActiveReservation, OutageCause, OutageReason, RequestSize};
 use crate::system::time::{Sleep, sleep_until};
 use crate::upstream::{self, Success};
@@ -46,11 +47,20 @@ enum Inner<B> {
     Buffered { bytes: Bytes, _context: Option<Box<RequestContext>> },
     /// Relayed as it comes.
     Relayed(Pin<Box<Relay<B>>>),
+    /// What was relayed, all of it in memory. The record ends with it.
+    Held { bytes: Bytes, relay: Pin<Box<Relay<B>>> },
 }
+
+/// Of an answer so many bytes may be held without counting as in flight, since the bound on requests bounds them.
+const ORDINARY_HELD: usize = 16 * 1024;
 
 /// Past the deadline: if the relay last saw the upstream idle longer ago than this, the client is the
 /// slow side.
 const STALL_THRESHOLD: Duration = Duration::from_millis(500);
+
+/// Why what must be held of an answer can't be: it is too long, or too much else is in flight.
+const TOO_LONG: &str = "too_long";
+const NO_ROOM: &str = "no_room";
 
 /// When an answer must have ended: an extension of answers whose deadline is not that of every
 /// request.
@@ -301,6 +311,13 @@ impl<B: Body<Data = Bytes>> Relay<B> {
             Ok(passed) => passed,
             Err(error) => return self.unusable(error),
         };
+        let held = this.usage_tap.held_bytes();
+        if let Err(overloaded) = hold(&mut this.context.guards, held) {
+            return match this.usage_tap.holds_all() {
+                true => self.unusable(RewriteError::NoRoom(overloaded).into()),
+                false => Ok(self.end_with_event(&passed, &EventError::NoRoom(overloaded))),
+            };
+        }
         // If the client leaves, the request costs what was relayed.
         if let (Some(reservation), Some(output)) =
             (this.reservation.as_mut(), this.usage_tap.tokens())
@@ -358,10 +375,14 @@ impl<B: Body<Data = Bytes>> Relay<B> {
         let id = self.context.request_id.to_string();
         let event = errors::stream_event(self.api, &error_event, &id);
         self.as_mut().project().context.answer.bytes += event.len() as u64;
-        self.end(match error {
-            EventError::Foreign(_) => Outcome::StreamException,
-            EventError::TooLong | EventError::Id | EventError::Unreadable => Outcome::StreamBroken,
-        });
+        let (outcome, reason) = match error {
+            EventError::Foreign(_) => (Outcome::StreamException, None),
+            EventError::TooLong => (Outcome::StreamBroken, Some(TOO_LONG)),
+            EventError::NoRoom(_) => (Outcome::Overloaded, Some(NO_ROOM)),
+            EventError::Id | EventError::Unreadable => (Outcome::StreamBroken, None),
+        };
+        self.count_unheld(reason);
+        self.end(outcome);
         Bytes::from([passed, &event].concat())
     }
 
@@ -369,18 +390,38 @@ impl<B: Body<Data = Bytes>> Relay<B> {
     fn unusable(mut self: Pin<&mut Self>, error: TapError) -> Result<Bytes, RelayError> {
         let message = error.to_string();
         self.as_mut().project().context.set_client_message(&message);
-        let kind = match &error {
-            TapError::Answer(error) => error.kind(),
-            TapError::Rewrite(_) => ErrorKind::ServiceUnavailable,
+        let unavailable = ErrorKind::ServiceUnavailable;
+        let (kind, outcome, reason) = match &error {
+            TapError::Rewrite(RewriteError::TooLong) => {
+                (unavailable, Outcome::StreamBroken, Some(TOO_LONG))
+            }
+            TapError::Rewrite(RewriteError::NoRoom(_)) => {
+                (unavailable, Outcome::Overloaded, Some(NO_ROOM))
+            }
+            TapError::Rewrite(RewriteError::Id | RewriteError::Count) => {
+                (unavailable, Outcome::StreamBroken, None)
+            }
+            TapError::Answer(error) => {
+                let outcome = match error {
+                    AnswerError::Exception { .. }
+                    | AnswerError::Malformed
+                    | AnswerError::NotJson => Outcome::StreamException,
+                    _ => Outcome::StreamBroken,
+                };
+                (error.kind(), outcome, None)
+            }
         };
-        let outcome = match &error {
-            TapError::Answer(
-                AnswerError::Exception { .. } | AnswerError::Malformed | AnswerError::NotJson,
-            ) => Outcome::StreamException,
-            _ => Outcome::StreamBroken,
-        };
+        self.count_unheld(reason);
         let frame = self.as_mut().error_frame(kind, &message);
         self.end_with_frame(frame, RelayError::Broken, outcome)
+    }
+
+    /// Counts an answer that ends because the gateway can't hold what it must hold of it.
+    fn count_unheld(&self, reason: Option<&'static str>) {
+        let metrics = &self.context.gateway().metrics;
+        if let Some(reason) = reason {
+            metrics.unheld_answers.with_label_values(&[reason]).inc();
+        }
     }
 
     /// Ends a body that ended early: with an exception frame, where the client can take one. Else
@@ -495,6 +536,16 @@ impl<B: Body<Data = Bytes>> Relay<B> {
     }
 }
 
+/// Counts what is held of an answer as in flight.
+fn hold(guards: &mut Guards, bytes: usize) -> Result<(), Overloaded> {
+    let Some(share) = &mut guards.in_flight else { return Ok(()) };
+    if bytes > ORDINARY_HELD {
+        return share.reserve_bytes(bytes);
+    }
+    share.release_body();
+    Ok(())
+}
+
 impl<B> Relay<B> {
     /// Ends a body whose poll panicked. What was recorded before still counts.
     fn panicked(self: Pin<&mut Self>) {
@@ -536,6 +587,29 @@ impl<B> ResponseBody<B> {
         ResponseBody(Inner::Buffered { bytes, _context: context })
     }
 
+    /// Whether nothing of it goes out before all of it is there.
+    pub(super) fn holds_all(&self) -> bool {
+        matches!(&self.0, Inner::Relayed(relay) if relay.usage_tap.holds_all())
+    }
+
+    /// Of an answer that has ended, these bytes in its place.
+    pub(super) fn with_held(self, bytes: Bytes) -> ResponseBody<B> {
+        ResponseBody(match self.0 {
+            Inner::Relayed(relay) | Inner::Held { relay, .. } => Inner::Held { bytes, relay },
+            Inner::Buffered { _context, .. } => Inner::Buffered { bytes, _context },
+        })
+    }
+
+    /// The record of a request whose answer is relayed.
+    pub(super) fn context_mut(&mut self) -> Option<&mut RequestContext> {
+        match &mut self.0 {
+            Inner::Relayed(relay) | Inner::Held { relay, .. } => {
+                Some(&mut **relay.as_mut().project().context)
+            }
+            Inner::Buffered { .. } => None,
+        }
+    }
+
     /// Whether it may break off before its end.
     pub fn may_still_fail(&self) -> bool {
         matches!(&self.0, Inner::Relayed(relay) if !relay.is_over)
@@ -551,8 +625,10 @@ impl<B: Body<Data = Bytes>> Body for ResponseBody<B> {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, RelayError>>> {
         match &mut self.0 {
-            Inner::Buffered { bytes, .. } if bytes.is_empty() => Poll::Ready(None),
-            Inner::Buffered { bytes, .. } => {
+            Inner::Buffered { bytes, .. } | Inner::Held { bytes, .. } if bytes.is_empty() => {
+                Poll::Ready(None)
+            }
+            Inner::Buffered { bytes, .. } | Inner::Held { bytes, .. } => {
                 Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes)))))
             }
             Inner::Relayed(relay) => {
@@ -568,14 +644,16 @@ impl<B: Body<Data = Bytes>> Body for ResponseBody<B> {
 
     fn is_end_stream(&self) -> bool {
         match &self.0 {
-            Inner::Buffered { bytes, .. } => bytes.is_empty(),
+            Inner::Buffered { bytes, .. } | Inner::Held { bytes, .. } => bytes.is_empty(),
             Inner::Relayed(relay) => relay.is_over && relay.pending_error.is_none(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match &self.0 {
-            Inner::Buffered { bytes, .. } => SizeHint::with_exact(bytes.len() as u64),
+            Inner::Buffered { bytes, .. } | Inner::Held { bytes, .. } => {
+                SizeHint::with_exact(bytes.len() as u64)
+            }
             Inner::Relayed(relay)
                 if relay.buffered.len() == 0 && !relay.usage_tap.changes_length() =>
             {

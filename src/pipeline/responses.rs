@@ -25,7 +25,7 @@ pub(super) struct ResponsesCall {
     owner: Owner,
     /// What the member `store` is set to; `None`: as the client has it.
     pub(super) store: Option<bool>,
-    /// Whether the answer may name a stored response, so that its ids are sealed.
+    /// Whether the answer may be stored.
     pub(super) is_stored: bool,
     /// The upstream's id of the response that the request names.
     pub(super) named: Option<String>,
@@ -82,7 +82,7 @@ impl ResponsesCall {
         let Some(named) = named else {
             return Ok((ResponsesCall { owner, store, is_stored, named: None }, None));
         };
-        let (id, route) = open(context, owner, named)?;
+        let (id, route) = open(context, owner, named, Some("previous_response_id"))?;
         Ok((ResponsesCall { owner, store, is_stored, named: Some(id) }, Some(route)))
     }
 
@@ -92,13 +92,14 @@ impl ResponsesCall {
         named: &str,
     ) -> Result<(ResponsesCall, Arc<Route>), GatewayError> {
         let owner = owner(context);
-        let (id, route) = open(context, owner, named)?;
+        let (id, route) = open(context, owner, named, None)?;
         Ok((ResponsesCall { owner, store: None, is_stored: true, named: Some(id) }, route))
     }
 
-    /// What seals the ids in the answer of `target`; `None` if it stores nothing.
+    /// What seals the ids in the answer of `target`; `None` if it names no stored response. One that is not stored
+    /// itself names the response that it continues.
     pub(super) fn sealer(&self, gateway: &Arc<Gateway>, target: &Target) -> Option<IdSealer> {
-        self.is_stored.then(|| IdSealer {
+        (self.is_stored || self.named.is_some()).then(|| IdSealer {
             gateway: Arc::clone(gateway),
             place: place(target),
             owner: self.owner,
@@ -117,13 +118,18 @@ fn forbids_storing(context: &RequestContext) -> bool {
         || context.gateway().config.apis.responses.store == StoreResponses::Never
 }
 
-/// The upstream's id behind the id that a client names, and the route to the target that has the response.
+/// The upstream's id behind the id that a client names, in this member of its request or in the path, and the
+/// route to the target that has the response.
 fn open(
     context: &RequestContext,
     owner: Owner,
     named: &str,
+    param: Option<&'static str>,
 ) -> Result<(String, Arc<Route>), GatewayError> {
-    let refuse = |error: ResponseIdError| GatewayError::StoredResponse { error, id: named.into() };
+    let refuse = |error: ResponseIdError| {
+        let id = named.into();
+        GatewayError::StoredResponse { error, id, param }
+    };
     if forbids_storing(context) {
         return Err(refuse(ResponseIdError::Malformed));
     }

@@ -5,6 +5,7 @@ use bytes::{Bytes, BytesMut};
 
 use super::responses::IdSealer;
 use crate::api::count_tokens;
+use crate::quota::Overloaded;
 
 /// Longest answer that is changed, in bytes.
 const MAX_BODY: usize = 32 << 20;
@@ -23,6 +24,8 @@ pub(super) enum Change {
 pub(super) enum RewriteError {
     #[error("the upstream's answer is longer than {MAX_BODY} bytes")]
     TooLong,
+    #[error("The gateway is overloaded, please try again: {0}.")]
+    NoRoom(Overloaded),
     #[error("the upstream's id of a stored response can't be sealed")]
     Id,
     #[error("the upstream's count of tokens can't be read")]
@@ -48,6 +51,11 @@ impl RewrittenBody {
         }
         self.body.extend_from_slice(chunk);
         Ok(())
+    }
+
+    /// How many bytes are held.
+    pub(super) fn held_bytes(&self) -> usize {
+        self.body.len()
     }
 
     /// The whole answer, changed.

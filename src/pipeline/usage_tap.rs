@@ -141,6 +141,20 @@ impl UsageTap {
         }
     }
 
+    /// How many bytes are held back.
+    pub(super) fn held_bytes(&self) -> usize {
+        match self {
+            UsageTap::Events(tap) => tap.held_bytes(),
+            UsageTap::Rewritten(_, body) => body.held_bytes(),
+            _ => 0,
+        }
+    }
+
+    /// Whether nothing is passed on before the answer is whole.
+    pub(super) fn holds_all(&self) -> bool {
+        matches!(self, UsageTap::Rewritten(..))
+    }
+
     /// Whether what is passed on may have another length than the upstream's answer.
     pub(super) fn changes_length(&self) -> bool {
         matches!(

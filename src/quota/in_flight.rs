@@ -142,6 +142,9 @@ impl InFlightGuard {
     /// Releases the bytes of the body, which is not kept any longer.
     pub fn release_body(&mut self) {
         let body = self.bytes - self.head;
+        if body == 0 {
+            return;
+        }
         self.bytes = self.head;
         self.in_flight.bytes.fetch_sub(body, Ordering::Relaxed);
     }

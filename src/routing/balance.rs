@@ -21,9 +21,7 @@ pub fn order(targets: &mut [(usize, &Arc<Target>)], balance: Balance, prefix: Op
         return;
     }
     let now = Instant::now();
-    for equals in targets
-        .chunk_by_mut(|(_, one), (_, other)| one.base_model().base() == other.base_model().base())
-    {
+    for equals in targets.chunk_by_mut(|(_, one), (_, other)| one.is_same_model(other)) {
         if equals.len() < 2 {
             continue;
         }

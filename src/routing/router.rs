@@ -25,7 +25,7 @@ use super::target_group::{self, TargetGroup};
 use crate::bedrock::ModelId;
 use crate::bedrock::model_id::ModelIdError;
 use crate::bedrock::region;
-use crate::catalogue::Endpoint as Service;
+use crate::catalogue::{Endpoint as Service, Surfaces};
 use crate::config::{
     self, Balance, Config, Endpoint, EndpointError, Glob, GlobError, StoreResponses, Translate,
     Unrouted,
@@ -579,9 +579,11 @@ fn configured(
     let cooldown = CooldownSettings::new(config, target.cooldown);
     let (signal, fleet) = (Arc::clone(signal), fleet.cloned());
     let model_info = config.known_models.facts_at(target.service, &base_model, &target.region);
+    let id_elsewhere = id_elsewhere(config, &base_model);
     let parts = TargetParts {
         model,
         base_model,
+        id_elsewhere,
         model_info,
         cooldown,
         endpoint,
@@ -591,6 +593,12 @@ fn configured(
         fleet,
     };
     Ok(Target::new(target, parts))
+}
+
+/// The base id that a model has at the other endpoint, if that is another one.
+fn id_elsewhere(config: &Config, model: &ModelId) -> Option<Box<str>> {
+    let known = &config.known_models;
+    known.id_at_runtime(model).or_else(|| known.id_at_mantle(model)).map(Box::from)
 }
 
 /// The public endpoint of a service in a region, or its FIPS endpoint.
@@ -671,6 +679,12 @@ fn unrouted_target(config: &Config, model: &ModelId) -> config::Target {
     }
 }
 
+/// Whether the catalogue has a model, at whichever endpoint.
+fn is_known(config: &Config, model: &ModelId) -> bool {
+    let facts = |endpoint| config.known_models.facts_at(endpoint, model, "");
+    Service::ALL.into_iter().any(|it| facts(it).is_some_and(|facts| facts.is_listed))
+}
+
 /// The route of a model that the config does not name.
 fn unrouted_route(
     config: &Config,
@@ -679,13 +693,18 @@ fn unrouted_route(
     fleet: Option<&Fleet>,
     now: Instant,
 ) -> Arc<Route> {
-    let configured = unrouted_target(config, model);
+    let mut configured = unrouted_target(config, model);
+    if !is_known(config, model) {
+        // A model may be newer than the catalogue. The upstream knows what it serves, and says so.
+        configured.surfaces = Some(Surfaces::of_endpoint(configured.service));
+    }
     let group = Arc::new(TargetGroup::default());
     let name = shared_name(&configured.name, &configured.region, model);
     let lease = fleet.map(|fleet| fleet.lease(&name));
     let parts = TargetParts {
         model: model.clone(),
         base_model: model.clone(),
+        id_elsewhere: id_elsewhere(config, model),
         model_info: config.known_models.facts(model, &configured.region),
         cooldown: CooldownSettings::new(config, configured.cooldown),
         endpoint,

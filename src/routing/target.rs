@@ -47,6 +47,8 @@ pub struct TargetParts {
     pub model: ModelId,
     /// The model whose limits, price and family apply.
     pub base_model: ModelId,
+    /// The base id that the base model has at the other endpoint, if that is another one.
+    pub id_elsewhere: Option<Box<str>>,
     /// What the catalogue knows of the base model.
     pub model_info: Option<Arc<ModelFacts>>,
     /// The settings of its cooldowns.
@@ -123,6 +125,8 @@ pub struct Target {
     openai_prefix: Option<Box<str>>,
     /// Where the tokens of its requests are counted, if that is not its own endpoint.
     token_counter: Option<Box<TokenCounter>>,
+    /// The base id that its model has at the other endpoint, if that is another one.
+    id_elsewhere: Option<Box<str>>,
     /// The retired model in whose place its model is.
     replaces: Option<Box<str>>,
     /// What translations must know of its model, once there is one.
@@ -135,6 +139,7 @@ impl Target {
         let TargetParts {
             model,
             base_model,
+            id_elsewhere,
             model_info,
             cooldown,
             endpoint,
@@ -165,6 +170,7 @@ impl Target {
             label_id: LabelId::default(),
             endpoint,
             paths: Default::default(),
+            id_elsewhere,
             model_info,
             default_max_output,
             largest_answered: AtomicU64::new(0),
@@ -331,7 +337,20 @@ impl Target {
             let names = self.model_info.iter().flat_map(|facts| &facts.names);
             names.into_iter().any(|name| name == requested.as_str())
         };
-        requested.base().is_some() && self.base_model().base() == requested.base() || is_named()
+        requested.base().is_some_and(|base| self.has_id(base)) || is_named()
+    }
+
+    /// Whether another target has the same model, under whichever id.
+    pub fn is_same_model(&self, other: &Target) -> bool {
+        match other.base_model().base() {
+            Some(base) => self.has_id(base),
+            None => self.base_model().base().is_none(),
+        }
+    }
+
+    /// Whether its model has this base id, at its own endpoint or at another.
+    fn has_id(&self, base: &str) -> bool {
+        self.base_model().base() == Some(base) || self.id_elsewhere.as_deref() == Some(base)
     }
 
     /// Whether the cooldown admits a request with this demand.

@@ -90,6 +90,7 @@ pub struct Metrics {
     pub upstream_connections: IntGaugeVec,
     pub upstream_resent: IntCounter,
     pub upstream_floods: IntCounterVec,
+    pub unheld_answers: IntCounterVec,
     pub exhausted: IntCounterVec,
     pub access_log_dropped: IntCounter,
     pub usage_log_dropped: IntCounter,
@@ -396,6 +397,11 @@ impl Metrics {
                 "Connections ended since the upstream sent interim answers or HTTP/2 frames without \
                  end.",
                 &["kind"],
+            ),
+            unheld_answers: counters(
+                "sluice_unheld_answers_total",
+                "Answers ended since what must be held of them was too long or found no room.",
+                &["reason"],
             ),
             exhausted: counters(
                 "sluice_resources_exhausted_total",

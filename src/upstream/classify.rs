@@ -88,6 +88,12 @@ pub fn classify(status: StatusCode, reported: &Reported) -> FailureClass {
     match reported.kind() {
         Some(ErrorKind::Throttling | ErrorKind::ServiceQuotaExceeded) => quota(&reported.message),
         Some(ErrorKind::ModelNotReady) => FailureClass::Transient,
+        // OpenAI's dialect has one name for all failures of the service.
+        Some(ErrorKind::ServiceUnavailable | ErrorKind::InternalServer)
+            if status == StatusCode::GATEWAY_TIMEOUT =>
+        {
+            FailureClass::Slow
+        }
         Some(ErrorKind::ServiceUnavailable | ErrorKind::InternalServer) => FailureClass::Transient,
         Some(ErrorKind::ModelTimeout | ErrorKind::RequestTimeout) => FailureClass::Slow,
         // The upstream sees the gateway's credentials, not the client's.
@@ -105,7 +111,7 @@ pub fn classify(status: StatusCode, reported: &Reported) -> FailureClass {
         Some(_) => FailureClass::Terminal,
         None => match status.as_u16() {
             429 => quota(&reported.message),
-            408 => FailureClass::Slow,
+            408 | 504 => FailureClass::Slow,
             // Other services name a throttle differently and may send it with status 400.
             _ if reported.name.as_deref().is_some_and(is_throttle_name) => quota(&reported.message),
             500.. => FailureClass::Transient,

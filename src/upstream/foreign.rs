@@ -10,6 +10,7 @@ use http::{HeaderMap, HeaderName, StatusCode};
 
 use super::classify::{FailureClass, classify};
 use super::reason;
+use crate::bedrock::dialect::kind_of_status;
 use crate::bedrock::error::{ERROR_TYPE, Reported, plain_text};
 use crate::bedrock::{ErrorKind, WireError};
 
@@ -95,21 +96,14 @@ pub(super) fn is_page(headers: &HeaderMap) -> bool {
     start.is_some_and(|start| start.eq_ignore_ascii_case(PAGE))
 }
 
-/// The error that goes with a status, as far as it is the client's business.
+/// The error that goes with a status in Bedrock's form, as far as it is the client's business.
 fn kind(status: StatusCode) -> ErrorKind {
     match status.as_u16() {
-        403 => ErrorKind::AccessDenied,
-        404 => ErrorKind::ResourceNotFound,
-        408 => ErrorKind::ModelTimeout,
-        413 => ErrorKind::RequestTooLarge,
-        414 => ErrorKind::UriTooLong,
-        424 => ErrorKind::ModelError,
-        429 => ErrorKind::Throttling,
-        431 => ErrorKind::HeaderTooLarge,
         // A proxy refuses the gateway, which is not a fault of the client's request.
         401 | 402 | 405 | 407 => ErrorKind::ServiceUnavailable,
-        400..=499 => ErrorKind::Validation,
-        500 => ErrorKind::InternalServer,
+        // Bedrock's own error for it has the status 408.
+        504 => ErrorKind::ServiceUnavailable,
+        _ if status.is_client_error() || status.is_server_error() => kind_of_status(status),
         _ => ErrorKind::ServiceUnavailable,
     }
 }
@@ -243,7 +237,7 @@ mod tests {
                 504,
                 "",
                 Kind::ServiceUnavailable,
-                FailureClass::Transient,
+                FailureClass::Slow,
                 "504 Gateway Timeout without a message.",
             ),
             (

@@ -24,12 +24,15 @@ pub struct DialectError {
     pub param: Option<String>,
     /// The code, in OpenAI's dialect, where it is more special than that of the kind.
     pub code: Option<String>,
+    /// Whether it has no code in OpenAI's dialect, although others of its kind have one.
+    pub is_without_code: bool,
 }
 
 impl DialectError {
     /// An error of this kind.
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> DialectError {
-        DialectError { kind, message: message.into(), param: None, code: None }
+        let message = message.into();
+        DialectError { kind, message, param: None, code: None, is_without_code: false }
     }
 
     /// The status in this dialect.
@@ -42,7 +45,8 @@ impl DialectError {
         let text = match dialect {
             Dialect::Bedrock => serde_json::json!({ "message": self.message }).to_string(),
             Dialect::OpenAi => {
-                let code = self.code.as_deref().or_else(|| openai_code(self.kind));
+                let of_kind = || openai_code(self.kind).filter(|_| !self.is_without_code);
+                let code = self.code.as_deref().or_else(of_kind);
                 let error = OpenAiError {
                     message: &self.message,
                     r#type: openai_type(self.kind),
@@ -197,6 +201,24 @@ pub fn kind_of(name: &str) -> Option<ErrorKind> {
     })
 }
 
+/// The kind of an error of which only the status is known.
+pub fn kind_of_status(status: StatusCode) -> ErrorKind {
+    match status.as_u16() {
+        401 => ErrorKind::UnrecognizedClient,
+        403 => ErrorKind::AccessDenied,
+        404 => ErrorKind::ResourceNotFound,
+        408 | 504 => ErrorKind::ModelTimeout,
+        413 => ErrorKind::RequestTooLarge,
+        414 => ErrorKind::UriTooLong,
+        424 => ErrorKind::ModelError,
+        429 => ErrorKind::Throttling,
+        431 => ErrorKind::HeaderTooLarge,
+        400..=499 => ErrorKind::Validation,
+        502..=599 => ErrorKind::ServiceUnavailable,
+        _ => ErrorKind::InternalServer,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::{Value, json};
@@ -217,6 +239,9 @@ mod tests {
             "error": {"type": "rate_limit_error", "message": "say \"when\""}});
         assert_eq!(body(&error, Dialect::Anthropic), anthropic);
         assert_eq!(body(&error, Dialect::Bedrock), json!({"message": "say \"when\""}));
+        error.is_without_code = true;
+        let without = self::body(&error, Dialect::OpenAi);
+        assert_eq!(without["error"]["code"], Value::Null);
         error.kind = ErrorKind::Validation;
         error.param = Some("messages[0].role".to_owned());
         error.code = Some(CONTEXT_LENGTH_EXCEEDED.to_owned());

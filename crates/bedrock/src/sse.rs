@@ -171,6 +171,11 @@ impl Splitter {
         self.is_too_long || !self.partial.is_empty()
     }
 
+    /// How many bytes are held of an event that is not all there.
+    pub fn held_bytes(&self) -> usize {
+        self.partial.len()
+    }
+
     /// The bytes that are held of an event that is not all there. A client that reads them discards them, too.
     pub fn take_partial(&mut self) -> Bytes {
         self.partial.split().freeze()

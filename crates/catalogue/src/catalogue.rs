@@ -34,6 +34,8 @@ pub struct Catalogue {
     layers: Vec<Arc<Layer>>,
     remembered: Mutex<HashMap<Question, Option<Arc<ModelFacts>>>>,
     names: OnceLock<HashMap<String, String>>,
+    /// Ids at the mantle endpoint, by the other id of the same model at Bedrock Runtime.
+    mantle_ids: OnceLock<HashMap<String, String>>,
     betas: OnceLock<Betas>,
 }
 
@@ -253,6 +255,20 @@ impl Catalogue {
         let facts = self.facts_at(Endpoint::Mantle, model, "")?;
         let known = facts.names.iter().find_map(|name| self.model_named(name));
         known.filter(|known| *known != base)
+    }
+
+    /// The base id at the mantle endpoint of a model that has another one at Bedrock Runtime, by that one.
+    pub fn id_at_mantle(&self, model: &ModelId) -> Option<&str> {
+        let base = model.base()?;
+        let others = self.mantle_ids.get_or_init(|| {
+            let alone = self.names(Endpoint::Mantle);
+            let alone = alone.filter(|(_, base)| !self.has_id(Endpoint::Runtime, base));
+            let known = alone.filter_map(|(name, id)| {
+                Some((self.model_named(&name)?.to_owned(), id)).filter(|(base, id)| base != id)
+            });
+            known.collect()
+        });
+        others.get(base).map(String::as_str)
     }
 
     /// First-party names, each with the base id of its model at an endpoint.

@@ -104,6 +104,18 @@ fn an_id_of_the_mantle_endpoint_stands_for_the_same_model_at_the_runtime() {
         ("acme.new", None),
     ] {
         assert_eq!(catalogue.id_at_runtime(&id(model)), at_runtime, "{model}");
+        if let Some(at_runtime) = at_runtime {
+            let profile = id(&format!("us.{at_runtime}"));
+            assert_eq!(catalogue.id_at_mantle(&profile), Some(model), "{at_runtime}");
+        }
+    }
+}
+
+#[test]
+fn a_model_with_one_id_has_no_other_at_the_mantle_endpoint() {
+    let catalogue = Catalogue::shipped();
+    for model in ["openai.gpt-oss-20b", "openai.gpt-5.6-sol", "amazon.nova-lite-v1:0", "acme.new"] {
+        assert_eq!(catalogue.id_at_mantle(&id(model)), None, "{model}");
     }
 }
 

@@ -83,6 +83,8 @@ pub(super) struct Failure {
     pub(super) param: Option<String>,
     /// The code in OpenAI's dialect, where it is not that of the kind.
     pub(super) code: Option<&'static str>,
+    /// Whether it has no code there, although others of its kind have one.
+    pub(super) is_without_code: bool,
 }
 
 impl Failure {
@@ -97,7 +99,8 @@ impl Failure {
         status: StatusCode,
         message: impl Into<String>,
     ) -> Self {
-        Self { name: name.into(), status, message: message.into(), param: None, code: None }
+        let (name, message) = (name.into(), message.into());
+        Self { name, status, message, param: None, code: None, is_without_code: false }
     }
 
     /// The same, about this member of the request.
@@ -110,19 +113,30 @@ impl Failure {
         Self { code: Some(code), ..self }
     }
 
+    /// The same, without the code of its kind.
+    pub(super) fn without_code(self) -> Self {
+        Self { is_without_code: true, ..self }
+    }
+
     /// The answer in a dialect.
     pub(super) fn into_reply(self, dialect: Dialect, request_id: &str) -> Reply {
         if dialect == Dialect::Bedrock {
             return self.into_bedrock_reply();
         }
         let known = ErrorKind::from_name(&self.name);
-        let kind =
-            known.or_else(|| dialect::kind_of(&self.name)).unwrap_or_else(|| of(self.status));
+        let kind = known
+            .or_else(|| dialect::kind_of(&self.name))
+            .unwrap_or_else(|| dialect::kind_of_status(self.status));
         // The status of a name that the dialect does not have is the one that was asked for.
         let status = known.map_or(self.status, |kind| dialect::status(dialect, kind));
         let code = self.code.map(str::to_owned);
         let code = code.or_else(|| (known.is_none() && !is_type(&self.name)).then_some(self.name));
-        let error = DialectError { kind, message: self.message, param: self.param, code };
+        let error = DialectError {
+            param: self.param,
+            code,
+            is_without_code: self.is_without_code,
+            ..DialectError::new(kind, self.message)
+        };
         let body = error.body(dialect, request_id);
         Reply::bytes(status, "application/json", body, 0)
     }
@@ -139,21 +153,6 @@ impl Failure {
             reply.headers.push((HeaderName::from_static(ERROR_TYPE), name));
         }
         reply
-    }
-}
-
-/// The kind of an error of which only the status is known.
-fn of(status: StatusCode) -> ErrorKind {
-    match status.as_u16() {
-        401 => ErrorKind::UnrecognizedClient,
-        403 => ErrorKind::AccessDenied,
-        404 => ErrorKind::ResourceNotFound,
-        408 | 504 => ErrorKind::ModelTimeout,
-        413 => ErrorKind::RequestTooLarge,
-        429 => ErrorKind::Throttling,
-        503 | 529 => ErrorKind::ServiceUnavailable,
-        400..500 => ErrorKind::Validation,
-        _ => ErrorKind::InternalServer,
     }
 }
 

@@ -149,6 +149,25 @@ async fn a_refusal_of_the_gateways_credentials_does_not_show_them() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_model_that_ran_out_of_time_is_not_tried_again_at_the_same_target() {
+    for api in APIS {
+        let body = match api.name {
+            "messages" => {
+                r#"{"type":"error","error":{"type":"timeout_error","message":"too slow"}}"#
+            }
+            _ => {
+                r#"{"error":{"message":"too slow","type":"server_error","param":null,"code":null}}"#
+            }
+        };
+        let upstream = Upstream::start(move |_, _, _| json(504, body)).await;
+        let gateway = gateway(&upstream, |config| config).await;
+        let got = post(&gateway, api.path, &[], api.body(false)).await;
+        assert_eq!((got.status, got.text()), (504, body.to_owned()), "{}", api.name);
+        assert_eq!(upstream.seen().len(), 2, "{}: once at each target", api.name);
+    }
+}
+
 const KEY: &str = "a-long-enough-key-of-the-team";
 
 #[tokio::test(flavor = "multi_thread")]

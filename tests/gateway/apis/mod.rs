@@ -3,7 +3,9 @@
 mod counts;
 mod endpoints;
 mod errors;
+mod held;
 mod keys;
+mod models;
 mod passing;
 mod places;
 mod streams;

@@ -100,6 +100,12 @@ async fn no_other_client_can_use_an_id_and_none_can_make_one_up() {
         let (status, refused) =
             create(&gateway, key, &format!(r#","previous_response_id":"{id}""#)).await;
         assert_eq!(status, 404, "{id} {refused}");
+        let error = &refused["error"];
+        assert_eq!(
+            (&error["type"], &error["code"]),
+            (&"invalid_request_error".into(), &Value::Null)
+        );
+        assert_eq!(error["param"], "previous_response_id");
         if !id.is_empty() {
             let (status, refused) =
                 ask(&gateway, key, "GET", &format!("/v1/responses/{id}"), "").await;
@@ -193,6 +199,30 @@ async fn conversations_of_the_upstream_are_refused() {
     let (status, refused) = create(&gateway, KEYS[0], r#","conversation":"conv_1""#).await;
     assert_eq!((status, &refused["error"]["param"]), (400, &"conversation".into()));
     assert!(upstream.seen().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_that_is_not_stored_names_the_response_it_continues_by_its_sealed_id() {
+    let answer = r#"{"id":"resp_2","object":"response","status":"completed","previous_response_id":"resp_1"}"#;
+    let upstream = Upstream::start(move |number, _, body| match number {
+        1 => json(200, &APIS[1].answer()),
+        _ if body.contains(r#""stream":true"#) => streamed(&format!(
+            "data: {{\"type\":\"response.completed\",\"response\":{answer}}}\n\n"
+        )),
+        _ => json(200, answer),
+    })
+    .await;
+    let gateway = gateway(&upstream, two_clients).await;
+    let (_, made) = create(&gateway, KEYS[0], "").await;
+    let id = made["id"].as_str().unwrap();
+    let more = format!(r#","store":false,"previous_response_id":"{id}""#);
+    let (_, next) = create(&gateway, KEYS[0], &more).await;
+    assert_eq!(next["previous_response_id"], id, "{next}");
+    let bearer = format!("Bearer {}", KEYS[0]);
+    let body = format!(r#"{{"model":"m","input":"hi","stream":true{more}}}"#);
+    let got = post(&gateway, "/v1/responses", &[("authorization", &bearer)], body).await;
+    let text = got.text();
+    assert!(text.contains(id) && !text.contains(r#""resp_1""#), "{text}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -9,8 +9,11 @@ use crate::support::bodies;
 use crate::support::http::{self, Response};
 
 /// How the messages begin that the gateway writes into an exception frame of its own.
-pub(super) const OWN_MESSAGES: [&str; 2] =
-    ["\"the upstream's answer stalled", "\"the upstream closed the connection"];
+pub(super) const OWN_MESSAGES: [&str; 3] = [
+    "\"the upstream's answer stalled",
+    "\"the upstream closed the connection",
+    "\"the upstream's stream has an event that is not JSON",
+];
 
 /// The number from which events are not counted further: how many an answer has differs by operation.
 pub(super) const MANY: usize = 5;

@@ -3,6 +3,7 @@ mod properties;
 mod refusals;
 mod request;
 mod stream;
+mod ways;
 
 use super::*;
 use crate::conversation::Conversation;

@@ -153,7 +153,7 @@ fn is_meant(stored: &Stored, id: &str, region: &str, endpoint: Option<Endpoint>)
 
 fn missing(id: &str) -> Failure {
     let message = format!("Response with id '{id}' not found.");
-    Failure::new(ErrorKind::ResourceNotFound, message).with_code("not_found")
+    Failure::new(ErrorKind::ResourceNotFound, message).without_code()
 }
 
 /// A page of the items of input of a response, by the query.
