@@ -130,11 +130,7 @@ fn top_k<'c>(
 }
 
 /// The text and the value of a number; one that is none, or below 0, is refused.
-fn number<'c>(
-    field: Field,
-    text: &'c Cow<'_, str>,
-    target: &mut Target<'_, '_>,
-) -> Option<(&'c str, f64)> {
+fn number<'c>(field: Field, text: &'c str, target: &mut Target<'_, '_>) -> Option<(&'c str, f64)> {
     match text.parse::<f64>() {
         Ok(number) if number >= 0.0 && number.is_finite() => Some((text, number)),
         _ => {

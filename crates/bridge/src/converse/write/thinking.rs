@@ -314,8 +314,8 @@ fn budget_of(effort: Effort) -> u64 {
 /// The effort for a budget, where a model knows efforts alone: the other way round.
 fn effort_of(budget: u64) -> Effort {
     match budget {
-        ..=2048 => Effort::Low,
-        ..=8192 => Effort::Medium,
+        0..=2048 => Effort::Low,
+        2049..=8192 => Effort::Medium,
         _ => Effort::High,
     }
 }
