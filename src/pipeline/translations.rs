@@ -187,8 +187,8 @@ impl Translations {
             true => Operation::InvokeModelWithResponseStream,
             false => Operation::InvokeModel,
         };
-        if let Some(cap) = target.cap(&self.requested)
-            && let Ok(peek) = body::peek(operation, Family::Anthropic, &body)
+        if let Ok(peek) = body::peek(operation, Family::Anthropic, &body)
+            && let Some(cap) = target.cap(&self.requested, peek.thinking_budget)
         {
             body = body::clamp(&body, &peek, cap).unwrap_or(body);
         }
