@@ -237,7 +237,7 @@ fn route(
         && let Some(source) = source(operation, family)
     {
         let all = translations.insert(Box::new(Translations::new(source, model, context, headers)));
-        let prepared = prepare(all, &mut candidates, &route, body, &gateway.drop_policy);
+        let prepared = prepare(all, &mut candidates, (&route, model), body, &gateway.drop_policy);
         if let Err(refusal) = prepared {
             let passed_over = &mut context.answer.passed_over;
             passed_over::add_untranslatable(passed_over, &candidates, &route);
@@ -271,7 +271,7 @@ fn route(
 fn prepare(
     translations: &mut Translations,
     candidates: &mut [CandidateState],
-    route: &routing::Route,
+    (route, requested): (&routing::Route, &ModelId),
     body: &[u8],
     policy: &DropPolicy,
 ) -> Result<(), Refusal> {
@@ -286,7 +286,8 @@ fn prepare(
             continue;
         }
         let Some(target) = route.targets.get(candidate.position) else { continue };
-        match translations.make(target, body, policy) {
+        let is_first_choice = route.is_first_choice(target, requested);
+        match translations.make(target, is_first_choice, body, policy) {
             Ok(number) => {
                 candidate.way = Way::Translated(Some(number));
                 return Ok(());

@@ -131,13 +131,15 @@ impl Translations {
         }
     }
 
-    /// Makes the translation for a target's model, unless it is made, and gives its number.
+    /// Makes the translation for a target's model, unless it is made, and gives its number. A model that is not
+    /// the first choice answers in place of the one that was asked for.
     ///
     /// # Errors
     /// If the model can't carry the request, or no model can.
     pub(super) fn make(
         &mut self,
         target: &Target,
+        is_first_choice: bool,
         body: &[u8],
         policy: &DropPolicy,
     ) -> Result<u8, Refusal> {
@@ -147,9 +149,10 @@ impl Translations {
         let number = match self.made.iter().position(is_alike) {
             Some(number) => number,
             None => {
-                let result = match by_invoke {
-                    true => self.for_claude(target, body, policy),
-                    false => self.for_converse(&model, body, policy),
+                let result = match (by_invoke, is_first_choice) {
+                    (true, _) => self.for_claude(target, body, policy),
+                    (false, true) => self.for_converse(&model, body, policy),
+                    (false, false) => self.for_converse(&model, body, &policy.for_another_model()),
                 };
                 self.made.push(Made { model: model.into_owned(), by_invoke, result });
                 self.made.len() - 1

@@ -161,6 +161,14 @@ impl StoresResponses {
 }
 
 impl Route {
+    /// Whether a target has the requested model, or the model that the config puts first in its place.
+    pub fn is_first_choice(&self, target: &Target, requested: &ModelId) -> bool {
+        target.is_model(requested)
+            || self.targets.first().is_some_and(|first| {
+                std::ptr::eq(Arc::as_ptr(first), target) || target.is_model(first.base_model())
+            })
+    }
+
     fn new(
         targets: SmallVec<[Arc<Target>; 4]>,
         balance: Balance,

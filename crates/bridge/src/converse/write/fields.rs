@@ -1,10 +1,13 @@
 //! `additionalModelRequestFields`: what only one family of models knows, in its own words.
 
+use std::borrow::Cow;
+
 use sluice_bedrock::Family;
 
 use crate::conversation::Conversation;
 use crate::json::Object;
 use crate::messages::tools::kinds;
+use crate::source::Source;
 
 use super::super::params::Field;
 use super::target::Target;
@@ -29,8 +32,17 @@ pub(super) fn write(
                 let kinds = kinds(value).join("`, `");
                 let message = format!("`tools` has what Claude alone takes: `{kinds}`");
                 target.report.refuse(Some("tools".to_owned()), true, message);
-            } else {
-                target.report.unsupported(name, true, "is taken by Claude alone");
+                continue;
+            }
+            let name = match target.source {
+                Source::Converse => Cow::Owned(format!("additionalModelRequestFields.{name}")),
+                _ => Cow::Borrowed(name.as_ref()),
+            };
+            let why = "is taken by Claude alone";
+            match &*name {
+                // It only says what Claude may forget of a long conversation.
+                "context_management" => target.report.advice(&name, why),
+                _ => target.report.unsupported(&name, true, why),
             }
         }
     }

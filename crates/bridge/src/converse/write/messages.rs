@@ -146,7 +146,7 @@ impl<'c> Writer<'_, 'c> {
             target.refuse_block(message.at, what);
         }
         let is_cache_point = |block: &&Block<'_>| matches!(block.kind, BlockKind::CachePoint(_));
-        if message.blocks.iter().all(|block| is_cache_point(&block)) {
+        if message.blocks.iter().all(|block| is_cache_point(block)) {
             target.invalid(message.at, "the message has no content, or only blank texts");
         }
         let is_document = |block: &&Block<'_>| matches!(block.kind, BlockKind::Document { .. });
