@@ -11,6 +11,7 @@ use serde::Serialize;
 use tokio::time::Instant;
 
 use crate::bedrock::Date;
+use crate::catalogue::Surface;
 use crate::config::ModelLife;
 use crate::pipeline::Gateway;
 use crate::quota::{DailySnapshot, QueueSignal, Snapshot};
@@ -40,6 +41,10 @@ pub(super) struct Entry<'a> {
     #[serde(flatten)]
     end: Option<ModelEnd>,
     region: &'a str,
+    /// The endpoint that it is called at: `runtime` or `mantle`.
+    endpoint: &'static str,
+    /// What it serves at itself, without a translation.
+    surfaces: Vec<&'static str>,
     /// `available`, `probing`, `cooling` or `drained`.
     state: &'static str,
     /// Seconds until it is tried again; only while cooling.
@@ -185,6 +190,8 @@ fn entry(target: &Target, life: Option<ModelLife>, now: Instant) -> Entry<'_> {
             replaced_by: life.replaced_by,
         }),
         region: &target.endpoint.region,
+        endpoint: target.capabilities().service.name(),
+        surfaces: target.capabilities().surfaces.iter().map(Surface::name).collect(),
         state,
         cooldown_remaining,
         count_tokens,

@@ -10,6 +10,57 @@ use crate::config::Apis;
 /// The header that clients of Anthropic's API send with every request.
 const ANTHROPIC_VERSION: &str = "anthropic-version";
 
+/// The answer to a path of an API that the config does not serve below this prefix.
+const NOT_HERE: &str = "the gateway does not serve this API below this prefix; its config says which APIs it serves, \
+     and below which";
+
+/// The answer to a path of a part of OpenAI's or Anthropic's APIs that the gateway does not have.
+const NO_SUCH_PART: &str = "the gateway does not serve this part of the API; it serves Chat Completions, Responses, \
+     Messages with the count of their tokens, and the list of models";
+
+/// The answer to a path that neither of them has.
+const NO_SUCH_PATH: &str = "no operation of OpenAI's or Anthropic's API has this path; the base URL of the client may \
+     have a prefix too many or too few";
+
+/// The first segments of the parts of OpenAI's and Anthropic's APIs that the gateway does not have.
+const OTHER_PARTS: [&str; 22] = [
+    "embeddings",
+    "completions",
+    "complete",
+    "moderations",
+    "images",
+    "audio",
+    "videos",
+    "realtime",
+    "files",
+    "uploads",
+    "batches",
+    "fine_tuning",
+    "vector_stores",
+    "assistants",
+    "threads",
+    "containers",
+    "conversations",
+    "evals",
+    "skills",
+    "agents",
+    "sessions",
+    "organizations",
+];
+
+/// What to say of a path below a prefix that is none of an API that the gateway has.
+fn unserved(rest: &str) -> &'static str {
+    let first = rest.trim_start_matches('/').split('/').next().unwrap_or_default();
+    match first {
+        "embeddings" => {
+            "the gateway does not serve OpenAI's embeddings; call an embedding model with InvokeModel of Bedrock's \
+             own API"
+        }
+        first if OTHER_PARTS.contains(&first) => NO_SUCH_PART,
+        _ => NO_SUCH_PATH,
+    }
+}
+
 /// The prefixes of one config, with what is served below each.
 #[derive(Debug)]
 pub struct ApiPaths {
@@ -44,8 +95,14 @@ impl ApiPaths {
     pub fn parse(&self, head: &request::Parts) -> Option<Result<Call, PathError>> {
         let (root, rest) = self.root(head.uri.path())?;
         Some(match api_path::api_of(rest) {
-            Some(api) if root.apis.contains(&api) => api_path::parse(&head.method, rest),
-            _ => Err(PathError::Unknown),
+            Some(api) if root.apis.contains(&api) => {
+                api_path::parse(&head.method, rest).map_err(|error| match error {
+                    PathError::Unknown => PathError::Unserved(NO_SUCH_PART),
+                    error => error,
+                })
+            }
+            Some(_) => Err(PathError::Unserved(NOT_HERE)),
+            None => Err(PathError::Unserved(unserved(rest))),
         })
     }
 
@@ -134,8 +191,19 @@ mod tests {
             assert_eq!(call.operation, operation, "{path}");
         }
         let unknown = |path| paths.parse(&head("POST", path, &[])).unwrap();
-        assert_eq!(unknown("/openai/v1/messages"), Err(PathError::Unknown));
-        assert_eq!(unknown("/anthropic/v1/chat/completions"), Err(PathError::Unknown));
+        assert_eq!(unknown("/openai/v1/messages"), Err(PathError::Unserved(NOT_HERE)));
+        assert_eq!(unknown("/anthropic/v1/chat/completions"), Err(PathError::Unserved(NOT_HERE)));
+        for (path, says) in [
+            ("/v1/embeddings", "InvokeModel"),
+            ("/openai/v1/files/file_1/content", "Chat Completions, Responses"),
+            ("/anthropic/v1/messages/batches", "Chat Completions, Responses"),
+            ("/v1/chat", "base URL"),
+            ("/v1/v1/messages", "base URL"),
+            ("/v1/", "base URL"),
+        ] {
+            let why = unknown(path).unwrap_err().to_string();
+            assert!(why.contains(says) && !why.contains("Bedrock Runtime"), "{path}: {why}");
+        }
         for native in ["/model/m/invoke", "/v1", "/v1x/chat/completions", "/async-invoke", "/"] {
             assert_eq!(paths.parse(&head("POST", native, &[])), None, "{native}");
         }
@@ -147,7 +215,7 @@ mod tests {
         apis.chat_completions.enabled = false;
         let paths = ApiPaths::new(&apis);
         let head = head("POST", "/v1/chat/completions", &[]);
-        assert_eq!(paths.parse(&head), Some(Err(PathError::Unknown)));
+        assert_eq!(paths.parse(&head), Some(Err(PathError::Unserved(NOT_HERE))));
         assert_eq!(paths.dialect(&head), Dialect::OpenAi);
     }
 

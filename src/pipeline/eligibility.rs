@@ -1,10 +1,15 @@
 //! Which targets of a route can serve a request at all, whatever their state: by the schema of its
 //! body, the features that it uses, the policy of its client, and the budget of its client.
 
+use http::HeaderMap;
+
 use super::context::RequestContext;
 use super::gateway::rates;
 use super::policy;
 use super::translations::{Way, source};
+use super::unservable::Unservable;
+use crate::api::messages_headers::BETA;
+use crate::bedrock::betas::{self, FlaggedMember, Orphan};
 use crate::bedrock::body::Peek;
 use crate::bedrock::{Api, Family, Features, ModelId, Operation};
 use crate::catalogue::Endpoint;
@@ -25,6 +30,8 @@ pub(super) struct Eligibility<'a> {
     /// The schema of the body, by [`family`].
     pub(super) family: Family,
     pub(super) peek: &'a Peek,
+    /// The client's headers.
+    pub(super) headers: &'a HeaderMap,
     /// Which requests are translated, by its route.
     pub(super) translate: Translate,
 }
@@ -43,7 +50,7 @@ pub(super) fn family(model: &ModelId, route: &Route) -> Family {
 
 impl Eligibility<'_> {
     /// How the target at this position of the route gets the request, or why it can't be a candidate. The
-    /// first target is not a fallback, so only what it serves and the policy apply to it.
+    /// first target is not a fallback, so only what it and its endpoint serve and the policy apply to it.
     pub(super) fn way(
         &self,
         position: usize,
@@ -63,6 +70,11 @@ impl Eligibility<'_> {
         } else {
             return Err(PassedOverReason::Surface);
         };
+        if way == Way::PassThrough
+            && let Some(reason) = self.unpassable_reason(target, capabilities)
+        {
+            return Err(reason);
+        }
         if position > 0
             && let Some(reason) = self.unsupported_reason(way, target, capabilities)
         {
@@ -130,7 +142,65 @@ impl Eligibility<'_> {
             return Some(PassedOverReason::Schema);
         }
         let missing = capabilities.lacks(self.peek, is_requested_model);
+        let missing = missing.without(self.features_of_flags());
         (!missing.is_empty()).then_some(PassedOverReason::Feature(missing))
+    }
+
+    /// Why a request can't go to the target as it came, whatever its model is: its endpoint does not have what the
+    /// request asks for.
+    fn unpassable_reason(
+        &self,
+        target: &Target,
+        capabilities: &Capabilities,
+    ) -> Option<PassedOverReason> {
+        let missing = capabilities.lacks_at_endpoint(self.operation, self.peek.features);
+        if !missing.is_empty() {
+            return Some(PassedOverReason::Feature(missing));
+        }
+        self.orphan(target).map(|_| PassedOverReason::BetaFlag)
+    }
+
+    /// A member of the request whose beta flag the target does not take. The body goes as it is, so the member would
+    /// be ignored or refused there.
+    pub(super) fn orphan(&self, target: &Target) -> Option<Orphan> {
+        let members = self.peek.flagged;
+        if members.is_empty() || self.operation.api() != Api::Messages {
+            return None;
+        }
+        let flags = self.headers.get_all(&BETA);
+        betas::orphan(flags, self.context.gateway().betas(target), members)
+    }
+
+    /// The features that a request asks for by members with a flag. Who takes the flag has the feature.
+    fn features_of_flags(&self) -> Features {
+        match self.operation.api() {
+            Api::Messages if self.headers.contains_key(&BETA) => {
+                self.peek.flagged.iter().map(FlaggedMember::feature).collect()
+            }
+            _ => Features::default(),
+        }
+    }
+
+    /// Why no target of the route can be a candidate, where a client can do something about it.
+    pub(super) fn refusal(&self, route: &Route) -> Option<Unservable> {
+        let mut missing = Features::default();
+        let mut orphan = None;
+        for (position, (target, capabilities)) in route.with_capabilities().enumerate() {
+            match self.ineligible_reason(position, target, capabilities)? {
+                PassedOverReason::Policy => return None,
+                PassedOverReason::Feature(features) => {
+                    missing = [missing, features].into_iter().collect();
+                }
+                PassedOverReason::BetaFlag => orphan = orphan.or_else(|| self.orphan(target)),
+                _ => {}
+            }
+        }
+        let model = || self.model.to_string();
+        match orphan {
+            Some(orphan) => Some(Unservable::BetaFlag { model: model(), orphan }),
+            None if missing.is_empty() => None,
+            None => Some(Unservable::Features { model: model(), missing }),
+        }
     }
 
     /// Whether the client has a budget that can't count what the target costs.

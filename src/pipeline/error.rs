@@ -13,6 +13,7 @@ use super::body::BodyError;
 use super::context::{Outcome, RequestContext};
 use super::routed::RoutedRequest;
 use super::shortage::{self, Shortage};
+use super::unservable::Unservable;
 use crate::api::errors;
 use crate::api::models::PageError;
 use crate::api::response_id::ResponseIdError;
@@ -111,6 +112,8 @@ pub(super) enum GatewayError {
     Model(#[from] ModelIdError),
     #[error("{}", surface_message(model, *wanted, *surfaces))]
     NoSurface { model: String, wanted: Surface, surfaces: Surfaces },
+    #[error(transparent)]
+    Unservable(#[from] Unservable),
     #[error("{}", .0.message)]
     Untranslatable(Refusal),
     #[error(transparent)]
@@ -189,6 +192,7 @@ impl GatewayError {
             | GatewayError::NoModel
             | GatewayError::Model(_)
             | GatewayError::NoSurface { .. }
+            | GatewayError::Unservable(_)
             | GatewayError::Untranslatable(_)
             | GatewayError::GuardrailHeader { .. }
             | GatewayError::Page(_)
@@ -218,7 +222,9 @@ impl GatewayError {
     /// The error's name on the wire.
     pub(super) fn kind(&self) -> ErrorKind {
         match self {
-            GatewayError::Path(PathError::Unknown | PathError::ControlPlane)
+            GatewayError::Path(
+                PathError::Unknown | PathError::Unserved(_) | PathError::ControlPlane,
+            )
             | GatewayError::ControlPlane { .. } => ErrorKind::UnknownOperation,
             GatewayError::Path(PathError::Method { .. }) => ErrorKind::MethodNotAllowed,
             GatewayError::Path(PathError::Model(_) | PathError::Identifier)
@@ -230,6 +236,7 @@ impl GatewayError {
             | GatewayError::NoModel
             | GatewayError::Model(_)
             | GatewayError::NoSurface { .. }
+            | GatewayError::Unservable(_)
             | GatewayError::Untranslatable(_)
             | GatewayError::GuardrailHeader { .. }
             | GatewayError::Page(_)
@@ -287,6 +294,7 @@ impl GatewayError {
             | GatewayError::Model(_)
             | GatewayError::NoSurface { .. }
             | GatewayError::Unrouted { .. } => "model",
+            GatewayError::Unservable(why) => return why.param().map(Cow::Borrowed),
             GatewayError::Conversation => "conversation",
             GatewayError::StoredResponse { param, .. } => (*param)?,
             GatewayError::Untranslatable(refusal) => {

@@ -209,7 +209,11 @@ fn drop_policy(config: &Config) -> DropPolicy {
     let unsupported = &config.apis.unsupported;
     let drops = |what: OnUnsupported| what == OnUnsupported::Drop;
     let fields = unsupported.exceptions.iter().map(|(name, what)| (name.clone(), drops(*what)));
-    DropPolicy { drops: drops(unsupported.default), fields: fields.collect() }
+    DropPolicy {
+        drops: drops(unsupported.default),
+        fields: fields.collect(),
+        ..DropPolicy::default()
+    }
 }
 
 /// What seals the ids of stored responses: the config's key, else one of the process, which a reload keeps.

@@ -68,6 +68,7 @@ mod streaming_body;
 mod tests;
 mod translated_answer;
 mod translations;
+mod unservable;
 mod upstream_request;
 mod usage_tap;
 

@@ -130,6 +130,7 @@ fn ineligible_of<'a>(
         model,
         family: eligibility::family(model, &routed.route),
         peek: &routed.peek,
+        headers: &routed.head.headers,
         translate: routed.route.translate,
     });
     let all = routed.route.with_capabilities().zip(is_candidate).enumerate();

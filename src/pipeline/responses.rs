@@ -70,8 +70,11 @@ impl ResponsesCall {
         let store = match route.stores_responses {
             _ if !may_store => Some(false),
             StoresResponses::Never => Some(false),
-            // By default a client's responses would be spread over several regions; but its own word counts.
-            StoresResponses::IfAsked if !parameters.names_store => Some(false),
+            // By default a client's responses would be spread over several regions; but its own word counts, and
+            // an answer in the background is one to be fetched.
+            StoresResponses::IfAsked if !parameters.names_store && !parameters.background => {
+                Some(false)
+            }
             StoresResponses::IfAsked | StoresResponses::Always => None,
         };
         let is_stored = store.unwrap_or(parameters.store);

@@ -17,6 +17,7 @@ use super::routed::{CandidateState, LeaveReason, RoutedRequest};
 use super::stage::{AuthorizedRequest, BufferedRequest};
 use super::step::Step;
 use super::translations::{Translations, Way, source};
+use super::unservable::Unservable;
 use crate::bedrock::body::{self, Peek};
 use crate::bedrock::extent::{self, Extent};
 use crate::bedrock::path::Resource;
@@ -154,6 +155,13 @@ fn route(
         // A response is continued where it is.
         route = stored_at.unwrap_or(route);
     }
+    if operation == Operation::CountTokens
+        && let Some((_, first)) = route.with_capabilities().next()
+        && first.counts_at_mantle
+    {
+        // Another model of the route would count otherwise.
+        return Err(Unservable::CountedAtMantle { model: model.to_string() }.into());
+    }
     let is_routed = pattern.is_some();
     context.call.pattern = pattern;
     let family = eligibility::family(model, &route);
@@ -180,7 +188,8 @@ fn route(
         max_output: peek.max_output_tokens(),
     };
     let translate = route.translate;
-    let eligibility = Eligibility { context, operation, model, family, peek: &peek, translate };
+    let eligibility =
+        Eligibility { context, operation, model, family, peek: &peek, headers, translate };
     let mut translated: SmallVec<[usize; 4]> = SmallVec::new();
     let mut targets: SmallVec<[(usize, &Arc<Target>); 4]> = route
         .with_capabilities()
@@ -199,10 +208,15 @@ fn route(
     let none_allowed = targets.is_empty();
     targets.retain(|(_, target)| !eligibility.is_unpriced(target));
     if targets.is_empty() {
-        context.answer.passed_over = passed_over::ineligible(&eligibility, &route);
+        let passed_over = passed_over::ineligible(&eligibility, &route);
+        let refusal = eligibility.refusal(&route);
+        context.answer.passed_over = passed_over;
         let model = model.to_string();
         if let Some((wanted, surfaces)) = unserved(operation, &route) {
             return Err(GatewayError::NoSurface { model, wanted, surfaces });
+        }
+        if let Some(refusal) = refusal {
+            return Err(refusal.into());
         }
         // Of these APIs only a translation has the guardrail.
         if context.call.has_guardrail && operation != Operation::CreateChatCompletion {
@@ -228,7 +242,7 @@ fn route(
         && let Some(source) = source(operation, family)
     {
         let all = translations.insert(Box::new(Translations::new(source, model, context, headers)));
-        let prepared = prepare(all, &mut candidates, &route, body, &gateway.drop_policy);
+        let prepared = prepare(all, &mut candidates, (&route, model), body, &gateway.drop_policy);
         if let Err(refusal) = prepared {
             let passed_over = &mut context.answer.passed_over;
             passed_over::add_untranslatable(passed_over, &candidates, &route);
@@ -262,7 +276,7 @@ fn route(
 fn prepare(
     translations: &mut Translations,
     candidates: &mut [CandidateState],
-    route: &routing::Route,
+    (route, requested): (&routing::Route, &ModelId),
     body: &[u8],
     policy: &DropPolicy,
 ) -> Result<(), Refusal> {
@@ -277,7 +291,8 @@ fn prepare(
             continue;
         }
         let Some(target) = route.targets.get(candidate.position) else { continue };
-        match translations.make(target, body, policy) {
+        let is_first_choice = route.is_first_choice(target, requested);
+        match translations.make(target, is_first_choice, body, policy) {
             Ok(number) => {
                 candidate.way = Way::Translated(Some(number));
                 return Ok(());

@@ -69,10 +69,7 @@ impl RoutedRequest {
         let Some((target, requested)) = self.target(index).zip(self.call.model()) else {
             return true;
         };
-        target.is_model(requested)
-            || self.route.targets.first().is_some_and(|first| {
-                Arc::ptr_eq(first, target) || target.is_model(first.base_model())
-            })
+        self.route.is_first_choice(target, requested)
     }
 
     /// What the request would take of a target's quota.
@@ -100,8 +97,11 @@ impl RoutedRequest {
             return true;
         };
         let policy = &self.context.gateway().drop_policy;
+        let is_first_choice = self.is_first_choice_model(index);
         let made = match (self.target(index).cloned(), &mut self.translations) {
-            (Some(target), Some(all)) => all.make(&target, &self.body, policy).ok(),
+            (Some(target), Some(all)) => {
+                all.make(&target, is_first_choice, &self.body, policy).ok()
+            }
             _ => None,
         };
         if made.is_none() {

@@ -131,13 +131,15 @@ impl Translations {
         }
     }
 
-    /// Makes the translation for a target's model, unless it is made, and gives its number.
+    /// Makes the translation for a target's model, unless it is made, and gives its number. A model that is not
+    /// the first choice answers in place of the one that was asked for.
     ///
     /// # Errors
     /// If the model can't carry the request, or no model can.
     pub(super) fn make(
         &mut self,
         target: &Target,
+        is_first_choice: bool,
         body: &[u8],
         policy: &DropPolicy,
     ) -> Result<u8, Refusal> {
@@ -147,9 +149,10 @@ impl Translations {
         let number = match self.made.iter().position(is_alike) {
             Some(number) => number,
             None => {
-                let result = match by_invoke {
-                    true => self.for_claude(target, body, policy),
-                    false => self.for_converse(&model, body, policy),
+                let result = match (by_invoke, is_first_choice) {
+                    (true, _) => self.for_claude(target, body, policy),
+                    (false, true) => self.for_converse(&model, body, policy),
+                    (false, false) => self.for_converse(&model, body, &policy.for_another_model()),
                 };
                 self.made.push(Made { model: model.into_owned(), by_invoke, result });
                 self.made.len() - 1
@@ -187,8 +190,8 @@ impl Translations {
             true => Operation::InvokeModelWithResponseStream,
             false => Operation::InvokeModel,
         };
-        if let Some(cap) = target.cap(&self.requested)
-            && let Ok(peek) = body::peek(operation, Family::Anthropic, &body)
+        if let Ok(peek) = body::peek(operation, Family::Anthropic, &body)
+            && let Some(cap) = target.cap(&self.requested, peek.thinking_budget)
         {
             body = body::clamp(&body, &peek, cap).unwrap_or(body);
         }
@@ -279,14 +282,17 @@ fn guardrail_config(
         Some(forced) => (forced.identifier.as_str(), Some(forced.version.as_str())),
         None => (text(guardrail::IDENTIFIER)?, text(guardrail::VERSION)),
     };
-    let mut config = serde_json::json!({ "guardrailIdentifier": identifier });
-    if let Some(version) = version {
-        config["guardrailVersion"] = version.into();
-    }
-    if let Some(trace) = text(TRACE.as_str()) {
-        config["trace"] = trace.to_ascii_lowercase().into();
-    }
-    Some(config.to_string())
+    let trace = text(TRACE.as_str()).map(str::to_ascii_lowercase);
+    let members = [
+        ("guardrailIdentifier", Some(identifier)),
+        ("guardrailVersion", version),
+        ("trace", trace.as_deref()),
+    ];
+    let config: serde_json::Map<String, serde_json::Value> = members
+        .into_iter()
+        .filter_map(|(name, value)| Some((name.to_owned(), value?.into())))
+        .collect();
+    Some(serde_json::Value::Object(config).to_string())
 }
 
 /// The name of a tier in a body of Converse.

@@ -128,7 +128,7 @@ fn changed_body(routed: &RoutedRequest, target: &Target, headers: &mut HeaderMap
         &routed.peek,
         &Changes {
             model: operation.has_model_in_body().then(|| target.model_in_body(operation)),
-            cap: target.cap(requested),
+            cap: target.cap(requested, routed.peek.thinking_budget),
             include_usage: routed.hides_usage(),
             store: match operation {
                 Operation::CreateChatCompletion => {

@@ -38,7 +38,11 @@ impl Capabilities {
     ) -> Capabilities {
         let known = model_info.and_then(ModelFacts::features);
         // The config names some features; the others are the model's own.
-        let unnamed = known.map_or(Features::UNNAMED, |known| known.common(Features::UNNAMED));
+        let of_unknown = match config.service {
+            Endpoint::Runtime => Features::UNNAMED.without(Features::WEB_SEARCH),
+            Endpoint::Mantle => Features::UNNAMED,
+        };
+        let unnamed = known.map_or(of_unknown, |known| known.common(Features::UNNAMED));
         Capabilities {
             family: base_model.family(),
             is_opaque: base_model.base().is_none(),
@@ -95,13 +99,31 @@ impl Capabilities {
         [self.configured_cap, self.known_cap].into_iter().flatten().min()
     }
 
-    /// The features that the target lacks for a request; none if it can take the request. It lacks thinking if
+    /// The features of these that the target's endpoint does not have, whatever its model is. Only OpenAI's and
+    /// Anthropic's APIs are at both endpoints.
+    pub fn lacks_at_endpoint(&self, operation: Operation, used: Features) -> Features {
+        let is_elsewhere = operation == Operation::CountMessageTokens && self.counts_at_mantle;
+        let lacked = match self.service {
+            _ if operation.api() == Api::Bedrock => return Features::default(),
+            // Source: AWS's pages on inference with Responses and with Messages.
+            Endpoint::Runtime if !is_elsewhere => {
+                let known = self.features.unwrap_or_default().common(Features::WEB_SEARCH);
+                let of_service = [Features::WEB_SEARCH, Features::SERVER_TOOLS];
+                let all = of_service.into_iter().chain([Features::BACKGROUND]);
+                all.collect::<Features>().without(known)
+            }
+            _ => Features::OUTPUT_CONFIG_FORMAT,
+        };
+        used.common(lacked)
+    }
+
+    /// The features that the target's model lacks for a request; none if it can take the request. It lacks thinking if
     /// its cap leaves no room for the thinking budget; the model's own cap does not apply if
     /// `is_requested_model`.
     pub fn lacks(&self, peek: &Peek, is_requested_model: impl FnOnce() -> bool) -> Features {
         let fits = |cap| peek.fits(cap);
-        let missing = self.features.map(|features| peek.features.without(features));
-        let missing = missing.unwrap_or_default();
+        let used = peek.features.without(Features::OF_ENDPOINTS);
+        let missing = self.features.map(|features| used.without(features)).unwrap_or_default();
         let has_room = || match self.configured_cap {
             Some(cap) => fits(cap),
             None => self.known_cap.is_none_or(fits) || is_requested_model(),

@@ -22,10 +22,10 @@ use super::quotas::{TargetQuotas, quota, shared_quotas};
 use super::reload::{are_unrouted_unchanged, unchanged_targets};
 use super::target::{Target, TargetParts, shared_name};
 use super::target_group::{self, TargetGroup};
-use crate::bedrock::ModelId;
 use crate::bedrock::model_id::ModelIdError;
 use crate::bedrock::region;
-use crate::catalogue::{Endpoint as Service, Surfaces};
+use crate::bedrock::{Family, ModelId};
+use crate::catalogue::{Endpoint as Service, Surface, Surfaces};
 use crate::config::{
     self, Balance, Config, Endpoint, EndpointError, Glob, GlobError, StoreResponses, Translate,
     Unrouted,
@@ -161,6 +161,14 @@ impl StoresResponses {
 }
 
 impl Route {
+    /// Whether a target has the requested model, or the model that the config puts first in its place.
+    pub fn is_first_choice(&self, target: &Target, requested: &ModelId) -> bool {
+        target.is_model(requested)
+            || self.targets.first().is_some_and(|first| {
+                std::ptr::eq(Arc::as_ptr(first), target) || target.is_model(first.base_model())
+            })
+    }
+
     fn new(
         targets: SmallVec<[Arc<Target>; 4]>,
         balance: Balance,
@@ -694,6 +702,17 @@ fn is_known(config: &Config, model: &ModelId) -> bool {
     Service::ALL.into_iter().any(|it| facts(it).is_some_and(|facts| facts.is_listed))
 }
 
+/// What a model that the catalogue does not know may serve. No Claude has OpenAI's APIs, and no Nova has
+/// Anthropic's either: requests are translated for them.
+fn surfaces_of_unknown(service: Service, model: &ModelId) -> Surfaces {
+    let lacks: &[Surface] = match model.family() {
+        Family::Anthropic => &[Surface::ChatCompletions, Surface::Responses],
+        Family::Nova => &[Surface::ChatCompletions, Surface::Responses, Surface::Messages],
+        _ => &[],
+    };
+    Surfaces::of_endpoint(service).without(lacks.iter().copied().collect())
+}
+
 /// The route of a model that the config does not name.
 fn unrouted_route(
     config: &Config,
@@ -705,7 +724,7 @@ fn unrouted_route(
     let mut configured = unrouted_target(config, model);
     if !is_known(config, model) {
         // A model may be newer than the catalogue. The upstream knows what it serves, and says so.
-        configured.surfaces = Some(Surfaces::of_endpoint(configured.service));
+        configured.surfaces = Some(surfaces_of_unknown(configured.service, model));
     }
     let group = Arc::new(TargetGroup::default());
     let name = shared_name(&configured.name, &configured.region, model);

@@ -297,12 +297,18 @@ impl Target {
         &self.capabilities
     }
 
-    /// The cap on output tokens for a request that asked for `requested`: the configured one, or, for a model
-    /// that stands in for another, the model's own.
-    pub fn cap(&self, requested: &ModelId) -> Option<u32> {
+    /// The cap on output tokens for a request that asked for `requested`: the configured one, or the model's own,
+    /// above which Bedrock refuses every request. What Bedrock has named in a refusal counts for a model that stands
+    /// in for another. A thinking budget that leaves no room below the model's own cap is Bedrock's to judge.
+    pub fn cap(&self, requested: &ModelId, thinking: Option<u64>) -> Option<u32> {
         let Capabilities { configured_cap, known_cap, .. } = self.capabilities;
-        let own = || known_cap.or_else(|| self.named_output());
-        configured_cap.or_else(|| own().filter(|_| !self.is_model(requested)))
+        let fits = |cap: u32| thinking.is_none_or(|budget| budget < u64::from(cap));
+        let own = || match known_cap {
+            Some(cap) if fits(cap) => Some(cap),
+            _ if self.is_model(requested) => None,
+            known => known.or_else(|| self.named_output()),
+        };
+        configured_cap.or_else(own)
     }
 
     /// The largest answer that Bedrock has named when it refused a request.
@@ -401,7 +407,7 @@ impl Target {
         size: &RequestSize,
         requested: &ModelId,
     ) -> QuotaDemand {
-        let cap = || self.cap(requested).map_or(u64::MAX, u64::from);
+        let cap = || self.cap(requested, size.thinking).map_or(u64::MAX, u64::from);
         QuotaDemand {
             input: self.estimator.input(size.text_bytes, size.media),
             max_output: match size.max_output {
@@ -427,7 +433,7 @@ impl Target {
             known: self.model_info.as_deref(),
             named_input: self.named_input(),
             family: self.capabilities.family,
-            cap: self.cap(requested).map(u64::from),
+            cap: self.cap(requested, size.thinking).map(u64::from),
         };
         bound::bound(size, &model)
     }

@@ -33,6 +33,8 @@ pub enum PassedOverReason {
     Oversized,
     /// Its model lacks a feature that the request uses.
     Feature(Features),
+    /// It does not take the beta flag that a member of the request needs.
+    BetaFlag,
     /// The body has the schema of another model family.
     Schema,
     /// The request can't be translated for its model.
@@ -47,7 +49,7 @@ pub enum PassedOverReason {
 
 impl PassedOverReason {
     /// The names of missing features. Those that the config can't name have names of their own.
-    const FEATURES: [(Features, &'static str); 9] = [
+    const FEATURES: [(Features, &'static str); 13] = [
         (Features::VISION, "feature:images"),
         (Features::DOCUMENTS, "feature:documents"),
         (Features::VIDEO, "feature:video"),
@@ -57,6 +59,10 @@ impl PassedOverReason {
         (Features::PROMPT_CACHING, "feature:prompt_caching"),
         (Features::STRUCTURED_OUTPUT, "feature:structured_output"),
         (Features::EFFORT, "feature:effort"),
+        (Features::WEB_SEARCH, "feature:web_search"),
+        (Features::SERVER_TOOLS, "feature:server_tools"),
+        (Features::BACKGROUND, "feature:background"),
+        (Features::OUTPUT_CONFIG_FORMAT, "feature:output_config_format"),
     ];
 
     /// The label in metrics and logs. Of several missing features it names the first.
@@ -74,6 +80,7 @@ impl PassedOverReason {
                 let mut all = Self::FEATURES.into_iter();
                 all.find(|(feature, _)| missing.contains(*feature)).map_or("feature", |it| it.1)
             }
+            PassedOverReason::BetaFlag => "beta_flag",
             PassedOverReason::Schema => "schema",
             PassedOverReason::Translation => "translation",
             PassedOverReason::Surface => "surface",

@@ -43,6 +43,38 @@ async fn only_the_maximum_of_tokens_is_clamped_for_a_fallback() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_maximum_above_the_models_own_is_lowered_to_it_on_every_api() {
+    let model = "us.anthropic.claude-sonnet-4-6";
+    let simulator = Simulator::start().await;
+    let config = Config::without_routes(&simulator)
+        .set("targets.sonnet.model", model)
+        .route(model, &["sonnet"]);
+    let gateway = Gateway::start(&config).await;
+    let said = r#""messages":[{"role":"user","content":"hi"}]"#;
+    let messages = format!(r#"{{"model":"{model}","max_tokens":128000,{said}}}"#);
+    let version = r#""anthropic_version":"bedrock-2023-05-31""#;
+    let invoke = format!(r#"{{{version}, "max_tokens": 128000,{said}}}"#);
+    let converse = r#"{"messages":[{"role":"user","content":[{"text":"hi"}]}],
+        "inferenceConfig":{"maxTokens":128000}}"#;
+    for (path, body) in [
+        ("/v1/messages".to_owned(), messages),
+        (format!("/model/{model}/invoke"), invoke),
+        (format!("/model/{model}/converse"), converse.to_owned()),
+    ] {
+        let answer = http::post(&format!("{}{path}", gateway.url()), &[], body.clone()).await;
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        let sent = simulator.log().pop().unwrap().body;
+        assert_eq!(sent, body.replace("128000", "64000"), "{path}");
+    }
+    // A budget that would not fit below it stays, so that the model says what is wrong.
+    let thinking = r#""thinking":{"type":"enabled","budget_tokens":100000}"#;
+    let body = format!(r#"{{{version},"max_tokens":128000,{thinking},{said}}}"#);
+    let url = format!("{}/model/{model}/invoke", gateway.url());
+    assert_eq!(http::post(&url, &[], body.clone()).await.status, 400);
+    assert_eq!(simulator.log().pop().unwrap().body, body);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_body_that_fits_reaches_every_target_unchanged() {
     let simulator = Simulator::start().await;
     let gateway = Gateway::with_four_models(&simulator).await;

@@ -30,6 +30,7 @@ mod bill;
 mod bills;
 mod bodies;
 mod bridges;
+mod bridges_sdk;
 mod budget_bounds;
 mod budget_stores;
 mod budgets;

@@ -23,6 +23,7 @@ use smallvec::SmallVec;
 pub use self::api::Parameters;
 use self::api::Places;
 pub use self::change::{Changes, change, clamp};
+use super::betas::FlaggedMembers;
 use super::cached_prompt::{CachedPrompt, Part};
 use super::extent::Extent;
 use super::features::Features;
@@ -38,6 +39,8 @@ pub struct Peek {
     pub thinking_budget: Option<u64>,
     /// Features the request uses.
     pub features: Features,
+    /// The members that count beside a beta flag only, of a body in Anthropic's schema.
+    pub flagged: FlaggedMembers,
     /// Whether it carries fields of its model's own beside those that all models have.
     pub has_model_fields: bool,
     /// Images, documents, videos and recordings in the messages.

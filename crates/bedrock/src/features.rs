@@ -27,6 +27,14 @@ impl Features {
     pub const STRUCTURED_OUTPUT: Features = Features(128);
     /// A setting of the effort for an answer.
     pub const EFFORT: Features = Features(256);
+    /// A search of the web that the service runs.
+    pub const WEB_SEARCH: Features = Features(512);
+    /// Another tool that the service runs.
+    pub const SERVER_TOOLS: Features = Features(1024);
+    /// An answer that is made after its request has ended.
+    pub const BACKGROUND: Features = Features(2048);
+    /// A schema for the answer, in the member of Messages that one endpoint alone takes.
+    pub const OUTPUT_CONFIG_FORMAT: Features = Features(4096);
 
     /// Names as a config writes them.
     pub const NAMES: [(&'static str, Features); 7] = [
@@ -39,18 +47,39 @@ impl Features {
         ("prompt_caching", Features::PROMPT_CACHING),
     ];
 
-    /// Features that have no name in [`Features::NAMES`].
-    pub const UNNAMED: Features = Features(128 | 256);
+    /// Features of a model that have no name in [`Features::NAMES`].
+    pub const UNNAMED: Features = Features(128 | 256 | 512);
+
+    /// Features that follow from the endpoint alone, whatever the model is.
+    pub const OF_ENDPOINTS: Features = Features(1024 | 2048 | 4096);
+
+    const UNNAMED_NAMES: [(&'static str, Features); 3] = [
+        ("structured_output", Features::STRUCTURED_OUTPUT),
+        ("effort", Features::EFFORT),
+        ("web_search", Features::WEB_SEARCH),
+    ];
+
+    const ENDPOINT_NAMES: [(&'static str, Features); 3] = [
+        ("server_tools", Features::SERVER_TOOLS),
+        ("background", Features::BACKGROUND),
+        ("output_config.format", Features::OUTPUT_CONFIG_FORMAT),
+    ];
 
     /// Features that a request can be adapted to the lack of: thinking, effort, caching, and the form of the answer.
     pub const ADAPTED: Features = Features(32 | 64 | 128 | 256);
 
-    /// The feature with this name: one of [`Features::NAMES`], `structured_output` or `effort`.
+    /// The feature of a model with this name: one of [`Features::NAMES`], `structured_output`, `effort` or
+    /// `web_search`.
     pub fn by_name(name: &str) -> Option<Features> {
-        const UNNAMED: [(&str, Features); 2] =
-            [("structured_output", Features::STRUCTURED_OUTPUT), ("effort", Features::EFFORT)];
-        let mut all = Self::NAMES.into_iter().chain(UNNAMED);
+        let mut all = Self::NAMES.into_iter().chain(Self::UNNAMED_NAMES);
         all.find(|(known, _)| *known == name).map(|(_, feature)| feature)
+    }
+
+    /// Their names, with commas between them.
+    pub fn names(self) -> String {
+        let all = Self::NAMES.into_iter().chain(Self::UNNAMED_NAMES).chain(Self::ENDPOINT_NAMES);
+        let used = all.filter(|(_, feature)| self.contains(*feature)).map(|(name, _)| name);
+        used.collect::<Vec<_>>().join(", ")
     }
 
     /// Whether all of `other` are among these.

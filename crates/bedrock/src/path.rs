@@ -53,6 +53,9 @@ pub enum PathError {
     /// No operation has this path.
     #[error("no operation of Bedrock Runtime has this path")]
     Unknown,
+    /// The path is below a prefix of OpenAI's or Anthropic's APIs, and none of theirs that is served.
+    #[error("{0}")]
+    Unserved(&'static str),
     /// The path is an operation's, the method is not.
     #[error("this path takes {allow} only")]
     Method {

@@ -14,3 +14,6 @@ pub(crate) use self::read::read_request;
 pub(crate) use self::stream_reader::StreamReader;
 pub(crate) use self::stream_writer::StreamWriter;
 pub(crate) use self::write::write_request;
+
+#[cfg(test)]
+mod tests;

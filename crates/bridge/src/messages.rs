@@ -4,7 +4,7 @@
 
 mod answer;
 mod cache;
-mod citations;
+pub(crate) mod citations;
 mod content;
 mod media;
 mod read;

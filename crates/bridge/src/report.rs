@@ -24,9 +24,18 @@ pub struct DropPolicy {
     pub drops: bool,
     /// Exceptions, by the parameter's name in the client's API.
     pub fields: BTreeMap<String, bool>,
+    /// Whether the model answers in place of the one that was asked for. What tunes a model, such as a
+    /// temperature, was meant for that one, and is left out where this one does not take it.
+    pub is_for_another_model: bool,
 }
 
 impl DropPolicy {
+    /// The same for a model that answers in place of the one that was asked for.
+    #[must_use]
+    pub fn for_another_model(&self) -> DropPolicy {
+        DropPolicy { is_for_another_model: true, ..self.clone() }
+    }
+
     /// Whether this top-level parameter may be left out.
     pub fn may_drop(&self, param: &str) -> bool {
         self.fields.get(param).copied().unwrap_or(self.drops)
@@ -54,6 +63,26 @@ impl<'p> Report<'p> {
             self.dropped(param.to_owned());
         } else {
             self.refuse(Some(param.to_owned()), is_of_model, format!("`{param}` {why}"));
+        }
+    }
+
+    /// A top-level parameter that only advises a model that can follow it, such as how hard to think: the
+    /// answer is whole without it. It is left out of a request for a model that does not take it, unless the
+    /// policy refuses it by name.
+    pub fn advice(&mut self, param: &str, why: &str) {
+        if self.policy.fields.get(param) == Some(&false) {
+            self.unsupported(param, true, why);
+        } else {
+            self.dropped(param.to_owned());
+        }
+    }
+
+    /// A top-level parameter that tunes a model, and that this one does not take.
+    pub fn tuning(&mut self, param: &str, why: &str) {
+        if self.policy.is_for_another_model {
+            self.advice(param, why);
+        } else {
+            self.unsupported(param, true, why);
         }
     }
 

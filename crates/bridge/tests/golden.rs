@@ -115,8 +115,8 @@ fn check(file: &Path, text: &str) -> Result<(), String> {
         None => DropPolicy::default(),
         Some(Drop::All(drops)) => DropPolicy { drops: *drops, ..DropPolicy::default() },
         Some(Drop::Fields(names)) => DropPolicy {
-            drops: false,
             fields: names.iter().map(|name| (name.clone(), true)).collect(),
+            ..DropPolicy::default()
         },
     };
     let translated = translate(source, case.request.get().as_bytes(), &model, &policy);

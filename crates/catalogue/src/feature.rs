@@ -2,7 +2,7 @@
 
 use sluice_bedrock::Features;
 
-/// Every feature that a row may name. The first nine are those that requests are routed by.
+/// Every feature that a row may name. The first ten are those that requests are routed by.
 pub const FEATURE_NAMES: [&str; 36] = [
     "images",
     "documents",
@@ -13,6 +13,7 @@ pub const FEATURE_NAMES: [&str; 36] = [
     "prompt_caching",
     "structured_output",
     "effort",
+    "web_search",
     "adaptive_thinking",
     "assistant_prefill",
     "audio_output",
@@ -39,7 +40,6 @@ pub const FEATURE_NAMES: [&str; 36] = [
     "tool_choice",
     "tool_result_images",
     "tool_search",
-    "web_search",
 ];
 
 pub(super) fn is_known(name: &str) -> bool {

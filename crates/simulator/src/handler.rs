@@ -294,7 +294,7 @@ fn no_call(error: PathError) -> Failure {
         PathError::Identifier => {
             Failure::new(ErrorKind::Validation, "The provided identifier is invalid.")
         }
-        PathError::Unknown | PathError::ControlPlane => {
+        PathError::Unknown | PathError::Unserved(_) | PathError::ControlPlane => {
             Failure::new(ErrorKind::UnknownOperation, "Unknown operation.")
         }
         PathError::Method { .. } => {

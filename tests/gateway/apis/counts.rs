@@ -5,6 +5,7 @@ use serde_json::Value;
 
 use super::{Upstream, digest, gateway, json, post};
 use crate::support::http::request;
+use crate::support::{Config, Gateway, Simulator};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_message_is_counted_by_the_runtimes_own_operation() {
@@ -34,6 +35,23 @@ async fn a_message_is_counted_by_mantle_where_the_target_is_there() {
     let seen = upstream.seen();
     assert_eq!(seen[0].path, "/anthropic/v1/messages/count_tokens");
     assert_eq!(seen[0].body, body.replace("\"m\"", "\"maker.one\""));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_native_count_that_only_mantle_can_make_is_refused_with_the_way_to_it() {
+    let simulator = Simulator::start().await;
+    let model = "us.anthropic.claude-opus-5-5";
+    let config = Config::without_routes(&simulator)
+        .set("targets.opus.model", model)
+        .set("targets.sonnet.model", "us.anthropic.claude-sonnet-4-6")
+        .route(model, &["opus", "sonnet"]);
+    let gateway = Gateway::start(&config).await;
+    let body = r#"{"input":{"converse":{"messages":[{"role":"user","content":[{"text":"hi"}]}]}}}"#;
+    let got = post(&gateway, &format!("/model/{model}/count-tokens"), &[], body).await;
+    assert_eq!(got.status, 400, "{}", got.text());
+    assert_eq!(got.header("x-amzn-errortype"), Some("ValidationException"));
+    assert!(got.text().contains("/anthropic/v1/messages/count_tokens"), "{}", got.text());
+    assert!(simulator.log().is_empty(), "no other model counts for it");
 }
 
 #[tokio::test(flavor = "multi_thread")]

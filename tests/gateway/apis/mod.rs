@@ -1,6 +1,7 @@
 //! OpenAI's and Anthropic's APIs: what goes through as it is, what is changed, and how failures look.
 
 mod counts;
+mod endpoints;
 mod errors;
 mod held;
 mod keys;

@@ -69,4 +69,10 @@ async fn one_model_is_balanced_over_both_endpoints_although_its_ids_differ() {
     }
     models.sort();
     assert_eq!(models, ["openai.gpt-oss-120b", "openai.gpt-oss-120b-1:0"]);
+    for endpoint in ["runtime", "mantle"] {
+        let target = gateway.target(endpoint).await;
+        assert_eq!(target["endpoint"], endpoint);
+        let surfaces = target["surfaces"].as_array().unwrap();
+        assert!(surfaces.contains(&"chat_completions".into()), "{target}");
+    }
 }

@@ -4,6 +4,7 @@ mod breaks;
 mod fallback;
 mod families;
 mod limits;
+mod simulated;
 mod streams;
 mod whole;
 

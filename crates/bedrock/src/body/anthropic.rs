@@ -1,6 +1,7 @@
 //! Anthropic's Messages schema: of InvokeModel, and with the model in the body of Messages itself.
 
 use super::Peek;
+use crate::betas::FlaggedMember;
 use crate::cached_prompt::Part;
 use crate::features::Features;
 use crate::json::{JsonError, Scanner, Type};
@@ -26,12 +27,20 @@ impl Peek {
     pub(super) fn message(&mut self, scanner: &mut Scanner<'_>) -> Result<(), JsonError> {
         self.api_body(scanner, |peek, key, scanner| match (key, scanner.peek()?) {
             // What an earlier request has left in a container is not in the body.
-            ("container", Type::String | Type::Object) => peek.open(),
+            ("container", Type::String | Type::Object) => {
+                peek.flagged.add(FlaggedMember::Container);
+                peek.open()
+            }
             _ => peek.anthropic_member(key, scanner),
         })
     }
 
     fn anthropic_member(&mut self, key: &str, scanner: &mut Scanner<'_>) -> Result<(), JsonError> {
+        if let Some(member) = FlaggedMember::by_name(key)
+            && member.is_used(scanner)?
+        {
+            self.flagged.add(member);
+        }
         match key {
             "max_tokens" | "max_tokens_to_sample" => self.cap(scanner),
             "thinking" => self.anthropic_thinking(scanner),
@@ -123,6 +132,9 @@ impl Peek {
             ("type", Type::String) if place == Position::Tools => {
                 let kind = scanner.string()?;
                 if kind != "custom" {
+                    if kind.starts_with("web_search") {
+                        self.features.add(Features::WEB_SEARCH);
+                    }
                     self.extent.built_in_tools += 1;
                     self.extent.is_open |= !is_run_by_client(&kind);
                 }

@@ -18,6 +18,12 @@ impl Peek {
             "tools" => self.part(Part::Tools, scanner, Self::openai_tools),
             "functions" => self.uses(Features::TOOLS, scanner),
             "function_call" => Ok(()),
+            "web_search_options" => {
+                if scanner.peek()? == Type::Object {
+                    self.features.add(Features::WEB_SEARCH);
+                }
+                self.other(key, scanner)
+            }
             "stream_options" => self.stream_options(scanner),
             "store" => self.store(false, scanner),
             "reasoning_effort" => self.reasoning_effort(scanner),

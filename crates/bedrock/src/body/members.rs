@@ -108,9 +108,13 @@ impl Peek {
             self.features.add(Features::STRUCTURED_OUTPUT);
             return Ok(());
         }
+        let in_messages = key == "output_config";
         scanner.object(|key, scanner| match (key, scanner.peek()?) {
             ("textFormat" | "format", Type::Object) => {
                 self.features.add(Features::STRUCTURED_OUTPUT);
+                if in_messages {
+                    self.features.add(Features::OUTPUT_CONFIG_FORMAT);
+                }
                 Ok(())
             }
             ("effort", Type::String) => {

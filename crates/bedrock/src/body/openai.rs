@@ -57,7 +57,9 @@ impl Peek {
             scanner.object(|key, scanner| match (key, scanner.peek()?) {
                 ("cache_control", _) => self.cache_point(scanner),
                 ("type", Type::String) => {
-                    match scanner.string().unwrap_or_default().as_ref() {
+                    let kind = scanner.string().unwrap_or_default();
+                    self.features.add(run_by_service(&kind));
+                    match kind.as_ref() {
                         "function" | "custom" | "namespace" => {}
                         // The client runs them; the service describes them.
                         "local_shell" | "apply_patch" => self.extent.built_in_tools += 1,
@@ -145,5 +147,14 @@ impl Peek {
             self.extent.is_open = true;
         }
         Ok(is_here)
+    }
+}
+
+/// The feature that a tool is, if the service runs it.
+fn run_by_service(kind: &str) -> Features {
+    match kind {
+        kind if kind.starts_with("web_search") => Features::WEB_SEARCH,
+        "file_search" | "code_interpreter" | "image_generation" | "mcp" => Features::SERVER_TOOLS,
+        _ => Features::default(),
     }
 }

@@ -27,7 +27,11 @@ impl Item {
 impl Peek {
     pub(super) fn response(&mut self, scanner: &mut Scanner<'_>) -> Result<(), JsonError> {
         self.parameters.store = true;
-        self.api_body(scanner, Self::response_member)
+        self.api_body(scanner, Self::response_member)?;
+        if self.parameters.background {
+            self.features.add(Features::BACKGROUND);
+        }
+        Ok(())
     }
 
     fn response_member(&mut self, key: &str, scanner: &mut Scanner<'_>) -> Result<(), JsonError> {

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use sluice_bedrock::json::Scanner;
+use sluice_bedrock::json::{Scanner, Type};
 
 use super::read::{Place, Read, ahead, count, elements, members, null, text, unknown};
 use crate::conversation::{BlockKind, Json};
@@ -138,6 +138,24 @@ pub(super) fn cited_text<'a>(text: &str, citations: &[u8]) -> BlockKind<'a> {
     }
     let value = Json(Cow::Owned(String::from_utf8(json).unwrap_or_default()));
     BlockKind::Other { name: Cow::Borrowed("citationsContent"), value }
+}
+
+/// The text of a `citationsContent` of Converse, without what it cites.
+pub(crate) fn text_of(cited: &Json<'_>) -> String {
+    let mut texts = String::new();
+    // What can't be read has no text.
+    let _ = Scanner::new(cited.0.as_bytes()).object(|key, scanner| match key {
+        "content" => scanner.array(|scanner| {
+            scanner.object(|key, scanner| {
+                if key == "text" && scanner.peek()? == Type::String {
+                    texts.push_str(&scanner.string()?);
+                }
+                Ok(())
+            })
+        }),
+        _ => Ok(()),
+    });
+    texts
 }
 
 /// Writes a citation of Converse in Anthropic's form. `None`: it is of a kind that Anthropic's API has not, or not

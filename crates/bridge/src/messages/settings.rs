@@ -221,14 +221,37 @@ pub(crate) fn without_clear_thinking(context_management: &[u8]) -> Read<Option<V
 /// Whether `context_management` has an edit that clears thinking.
 pub(crate) fn clears_thinking(context_management: &[u8]) -> bool {
     let mut clears = false;
-    let read = Scanner::new(context_management).object(|key, scanner| match key {
+    each_edit(context_management, |kind| clears |= kind.starts_with("clear_thinking_"));
+    clears
+}
+
+/// The beta flags that the edits of `context_management` need.
+pub(crate) fn betas_of_edits(context_management: &[u8]) -> Vec<&'static str> {
+    let mut betas = Vec::new();
+    each_edit(context_management, |kind| {
+        let beta = match kind {
+            "compact_20260112" => "compact-2026-01-12",
+            kind if kind.starts_with("clear_") => "context-management-2025-06-27",
+            _ => return,
+        };
+        if !betas.contains(&beta) {
+            betas.push(beta);
+        }
+    });
+    betas
+}
+
+fn each_edit(context_management: &[u8], mut each: impl FnMut(&str)) {
+    // What can't be read has no edits that are known.
+    let _ = Scanner::new(context_management).object(|key, scanner| match key {
         "edits" => scanner.array(|scanner| {
-            clears |= kind(scanner)?.is_some_and(|kind| kind.starts_with("clear_thinking_"));
+            if let Some(kind) = kind(scanner)? {
+                each(&kind);
+            }
             Ok(())
         }),
         _ => Ok(()),
     });
-    read.is_ok() && clears
 }
 
 /// Reads a list of texts.

@@ -60,6 +60,19 @@ pub(crate) fn why_refused(param: &str, kind: &str) -> String {
     )
 }
 
+/// The types of tools of Anthropic's own, which a list of them has.
+pub(crate) fn kinds(tools: &Json<'_>) -> Vec<String> {
+    let mut kinds = Vec::new();
+    // The list was read before.
+    let _ = Scanner::new(tools.0.as_bytes()).array(|scanner| {
+        if scanner.peek()? == Type::Object {
+            kinds.extend(read::kind(scanner)?.map(Cow::into_owned));
+        }
+        Ok(())
+    });
+    kinds
+}
+
 /// Whether the client itself runs this tool of Anthropic's, or it only finds others among those of the request.
 pub(crate) fn is_run_by_client(kind: &str) -> bool {
     const STARTS: [&str; 6] =

@@ -70,7 +70,7 @@ fn takes(case: &Value) -> Result<(), (Value, String)> {
         Value::Array(names) => {
             let names = names.iter().filter_map(Value::as_str);
             let fields = names.map(|name| (name.to_owned(), true)).collect();
-            DropPolicy { drops: false, fields }
+            DropPolicy { fields, ..DropPolicy::default() }
         }
         _ => DropPolicy::default(),
     };

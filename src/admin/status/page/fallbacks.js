@@ -11,6 +11,8 @@ const REASONS = {
   drained: "An operator had taken it out",
   denied: "It is known to deny the operation",
   oversized: "The request is larger than its whole quota of a minute",
+  beta_flag: "It does not take a beta flag that the request needs",
+  surface: "It does not serve the API of the request, or takes no guardrail",
   schema: "The body has the schema of another model family",
   policy: "The client may not use its model",
   translation: "The request can't be translated for its model",
@@ -22,7 +24,7 @@ const REASONS = {
 
 function reasonText(reason) {
   if (Object.hasOwn(REASONS, reason)) return REASONS[reason];
-  if (reason.startsWith("feature:")) return `Its model lacks a feature that the request uses: ${reason.slice(8)}`;
+  if (reason.startsWith("feature:")) return `It lacks a feature that the request uses: ${reason.slice(8)}`;
   return "The attempt failed";
 }
 

@@ -88,7 +88,8 @@ function showTarget(parts, target) {
   const state = textOf(target.state) || "unknown";
   const seconds = target.cooldown_remaining;
   say(parts.label, name);
-  say(parts.model, [textOf(target.model), textOf(target.region)].filter(Boolean).join(", "));
+  const endpoint = target.endpoint === "mantle" ? "mantle" : "";
+  say(parts.model, [textOf(target.model), textOf(target.region), endpoint].filter(Boolean).join(", "));
   say(parts.state, isNumber(seconds) ? `${state} ${rest(seconds)}` : state);
   parts.state.className = `pill ${Object.hasOwn(STATES, state) ? state : "unknown"}`;
   const explained = Object.hasOwn(STATES, state) ? STATES[state] : "";
@@ -108,7 +109,7 @@ function showTarget(parts, target) {
   parts.drain.title = isDrained ? "Puts the target back into traffic, at this replica only" : "Takes the target out of traffic, at this replica only; requests in flight continue";
   parts.drain.dataset.act = isDrained ? "resume" : "drain";
   parts.drain.setAttribute("aria-label", isDrained ? `Put ${name} back into traffic` : `Take ${name} out of traffic`);
-  parts.row.dataset.text = `${name} ${textOf(target.display_name)} ${textOf(target.model)} ${textOf(target.region)} ${state}`.toLowerCase();
+  parts.row.dataset.text = `${name} ${textOf(target.display_name)} ${textOf(target.model)} ${textOf(target.region)} ${endpoint} ${state}`.toLowerCase();
 }
 
 // A queue is counted once, at the first of the targets that share it.

@@ -1,6 +1,7 @@
 //! Bodies of the APIs that have the model in them.
 
 use super::*;
+use crate::betas::FlaggedMember;
 
 fn chat(body: &str) -> Peek {
     of(Operation::CreateChatCompletion, Family::Unknown, body)
@@ -146,12 +147,52 @@ fn features_are_seen_in_every_api() {
         ),
         (response(r#"{"text":{"format":{"type":"text"}}}"#).features, &[]),
         (message(r#"{"output_config":{"effort":"low"}}"#).features, &["effort"]),
+        (response(r#"{"tools":[{"type":"web_search"}]}"#).features, &["tools", "web_search"]),
+        (response(r#"{"tools":[{"type":"local_shell"}]}"#).features, &["tools"]),
+        (chat(r#"{"web_search_options":{}}"#).features, &["web_search"]),
+        (chat(r#"{"web_search_options":null}"#).features, &[]),
+        (
+            message(r#"{"tools":[{"type":"web_search_20250305","name":"w"}]}"#).features,
+            &["tools", "web_search"],
+        ),
         (message(r#"{"thinking":{"type":"adaptive"}}"#).features, &["thinking"]),
     ] {
         assert_eq!(seen, features(wanted), "{wanted:?}");
     }
     let peek = message(r#"{"thinking":{"type":"enabled","budget_tokens":31999}}"#);
     assert_eq!(peek.thinking_budget, Some(31_999));
+}
+
+#[test]
+fn what_only_one_endpoint_has_is_seen() {
+    for (peek, wanted) in [
+        (response(r#"{"background":true}"#), Features::BACKGROUND),
+        (response(r#"{"background":true,"background":false}"#), Features::default()),
+        (response(r#"{"tools":[{"type":"mcp"}]}"#), Features::SERVER_TOOLS),
+        (response(r#"{"tools":[{"type":"code_interpreter"}]}"#), Features::SERVER_TOOLS),
+        (response(r#"{"tools":[{"type":"shell"}]}"#), Features::default()),
+        (
+            message(r#"{"output_config":{"format":{"type":"json_schema"}}}"#),
+            Features::OUTPUT_CONFIG_FORMAT,
+        ),
+        (message(r#"{"output_format":{"type":"json_schema"}}"#), Features::default()),
+    ] {
+        assert_eq!(peek.features.common(Features::OF_ENDPOINTS), wanted);
+    }
+}
+
+#[test]
+fn members_that_need_a_beta_flag_are_seen_if_they_ask_for_something() {
+    for (body, wanted) in [
+        (r#"{"output_format":{"type":"json_schema"}}"#, &["output_format"][..]),
+        (r#"{"mcp_servers":[{"url":"https://x"}],"speed":"fast"}"#, &["mcp_servers", "speed"]),
+        (r#"{"container":"c","context_management":{}}"#, &["container", "context_management"]),
+        (r#"{"mcp_servers":[],"speed":"standard","container":null,"output_format":null}"#, &[]),
+        (r#"{"metadata":{"speed":"fast"}}"#, &[]),
+    ] {
+        let seen: Vec<_> = message(body).flagged.iter().map(FlaggedMember::name).collect();
+        assert_eq!(seen, wanted, "{body}");
+    }
 }
 
 #[test]

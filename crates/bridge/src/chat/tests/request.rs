@@ -236,7 +236,7 @@ fn a_wish_for_another_resolution_is_refused_or_left_out_by_leave() {
     let refused = refusal(&body);
     assert!(refused.message.contains("messages[0].content[0]"), "{refused}");
     let fields = [("image_url.detail".to_owned(), true)].into();
-    let policy = DropPolicy { drops: false, fields };
+    let policy = DropPolicy { fields, ..DropPolicy::default() };
     let dropped = read_with(&body, &policy, |_, _| {}).unwrap();
     assert_eq!(dropped, ["image_url.detail"]);
 }

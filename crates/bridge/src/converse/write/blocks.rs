@@ -7,6 +7,7 @@ use base64::engine::general_purpose::STANDARD;
 
 use crate::conversation::{At, Block, BlockKind, CacheTtl, Json, Media, MediaSource, Role};
 use crate::json::{Array, Object};
+use crate::messages::citations::text_of;
 
 use super::messages::Writer;
 use super::target::Target;
@@ -206,6 +207,14 @@ fn media_or_other(
             }
             if *cites {
                 document.object("citations").bool("enabled", true);
+            }
+        }
+        // What a text cites is told to Claude alone.
+        BlockKind::Other { name, value } if name == "citationsContent" && !model.is_claude() => {
+            target.report.dropped("messages.citations");
+            let text = text_of(value);
+            if !text.trim().is_empty() {
+                content.object().str("text", &text);
             }
         }
         BlockKind::Other { name, value } => {

@@ -1,9 +1,13 @@
 //! `additionalModelRequestFields`: what only one family of models knows, in its own words.
 
+use std::borrow::Cow;
+
 use sluice_bedrock::Family;
 
 use crate::conversation::Conversation;
 use crate::json::Object;
+use crate::messages::tools::kinds;
+use crate::source::Source;
 
 use super::super::params::Field;
 use super::target::Target;
@@ -23,8 +27,23 @@ pub(super) fn write(
         if !conversation.betas.is_empty() {
             target.dropped(Field::Betas);
         }
-        for (name, _) in &conversation.of_claude {
-            target.report.unsupported(name, true, "is taken by Claude alone");
+        for (name, value) in &conversation.of_claude {
+            if name == "tools" {
+                let kinds = kinds(value).join("`, `");
+                let message = format!("`tools` has what Claude alone takes: `{kinds}`");
+                target.report.refuse(Some("tools".to_owned()), true, message);
+                continue;
+            }
+            let name = match target.source {
+                Source::Converse => Cow::Owned(format!("additionalModelRequestFields.{name}")),
+                _ => Cow::Borrowed(name.as_ref()),
+            };
+            let why = "is taken by Claude alone";
+            match &*name {
+                // It only says what Claude may forget of a long conversation.
+                "context_management" => target.report.advice(&name, why),
+                _ => target.report.unsupported(&name, true, why),
+            }
         }
     }
     let has_claudes = is_claude

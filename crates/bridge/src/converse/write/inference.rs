@@ -84,10 +84,10 @@ fn temperature<'c>(
     match no_sampling(thinking, target) {
         // One is what it samples with by itself.
         Some(_) if number == 1.0 => return None,
-        Some(why) => target.unsupported(Field::Temperature, why),
+        Some(why) => target.tuning(Field::Temperature, why),
         None if number > 1.0 => {
             let why = "is above 1, the highest that this model takes";
-            target.unsupported(Field::Temperature, why);
+            target.tuning(Field::Temperature, why);
         }
         None => return Some(text),
     }
@@ -103,7 +103,7 @@ fn top_p<'c>(
     match no_sampling(thinking, target) {
         // It leaves nothing out.
         Some(_) if number == 1.0 => return None,
-        Some(why) => target.unsupported(Field::TopP, why),
+        Some(why) => target.tuning(Field::TopP, why),
         None if number > 1.0 => {
             let name = Field::TopP.name(target.source);
             let message = format!("`{name}` must be between 0 and 1");
@@ -122,19 +122,15 @@ fn top_k<'c>(
     let (text, _) = number(Field::TopK, value?, target)?;
     let is_known = matches!(target.model.family, Family::Anthropic | Family::Nova);
     match no_sampling(thinking, target) {
-        Some(why) => target.unsupported(Field::TopK, why),
-        None if !is_known => target.unsupported(Field::TopK, "is not taken by this model"),
+        Some(why) => target.tuning(Field::TopK, why),
+        None if !is_known => target.tuning(Field::TopK, "is not taken by this model"),
         None => return Some(text),
     }
     None
 }
 
 /// The text and the value of a number; one that is none, or below 0, is refused.
-fn number<'c>(
-    field: Field,
-    text: &'c Cow<'_, str>,
-    target: &mut Target<'_, '_>,
-) -> Option<(&'c str, f64)> {
+fn number<'c>(field: Field, text: &'c str, target: &mut Target<'_, '_>) -> Option<(&'c str, f64)> {
     match text.parse::<f64>() {
         Ok(number) if number >= 0.0 && number.is_finite() => Some((text, number)),
         _ => {

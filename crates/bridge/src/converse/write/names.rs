@@ -205,7 +205,7 @@ mod tests {
         let (_, alone) = names(&["files.read"]);
         let (_, with_others) = names(&["a/b", "list", "files.read"]);
         assert_eq!(alone.last(), with_others.last());
-        assert_eq!(alone, ["files_read_ee6ddf71"]);
+        assert_eq!(alone, ["files_read_76d67372"]);
     }
 
     #[test]

@@ -34,6 +34,16 @@ impl<'t, 'p> Target<'t, 'p> {
         self.report.unsupported(field.name(self.source), true, why);
     }
 
+    /// A parameter that only advises a model: left out, unless the operator refuses that.
+    pub(super) fn advice(&mut self, field: Field, why: &str) {
+        self.report.advice(field.name(self.source), why);
+    }
+
+    /// A parameter that tunes a model, and that this one does not take.
+    pub(super) fn tuning(&mut self, field: Field, why: &str) {
+        self.report.tuning(field.name(self.source), why);
+    }
+
     /// Notes that something was left out which means nothing to this model.
     pub(super) fn dropped(&mut self, field: Field) {
         self.report.dropped(field.name(self.source));

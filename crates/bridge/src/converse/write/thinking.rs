@@ -159,7 +159,7 @@ fn without_thinking(
 ) -> ThinkingPlan {
     match wish {
         Wish::Adaptive | Wish::Budget(_) => {
-            target.unsupported(Field::Thinking, "is not taken by this model, which does not think");
+            target.advice(Field::Thinking, "is not taken by this model, which does not think");
         }
         Wish::Unsaid | Wish::Off if effort.is_some() => no_effort(target),
         Wish::Unsaid | Wish::Off => {}
@@ -168,7 +168,7 @@ fn without_thinking(
 }
 
 fn no_effort(target: &mut Target<'_, '_>) {
-    target.unsupported(Field::Effort, "is not taken by this model");
+    target.advice(Field::Effort, "is not taken by this model");
 }
 
 /// Claude before it decided by itself: thinking has a budget, below the maximum of the answer.
@@ -314,8 +314,8 @@ fn budget_of(effort: Effort) -> u64 {
 /// The effort for a budget, where a model knows efforts alone: the other way round.
 fn effort_of(budget: u64) -> Effort {
     match budget {
-        ..=2048 => Effort::Low,
-        ..=8192 => Effort::Medium,
+        0..=2048 => Effort::Low,
+        2049..=8192 => Effort::Medium,
         _ => Effort::High,
     }
 }

@@ -8,7 +8,9 @@ use sluice_bedrock::json::{JsonError, Scanner, Type};
 
 use super::tools;
 use crate::json::{Array, write_str};
-use crate::messages::settings::{CLEAR_THINKING, clears_thinking, without_clear_thinking};
+use crate::messages::settings::{
+    CLEAR_THINKING, betas_of_edits, clears_thinking, without_clear_thinking,
+};
 use crate::report::{DropPolicy, Refusal, Report};
 
 /// The version of Claude's schema that InvokeModel takes.
@@ -107,12 +109,12 @@ fn write(body: &[u8], betas: &[String], report: &mut Report<'_>) -> Result<Vec<u
         Ok(())
     })?;
     scanner.end()?;
-    for beta in betas {
+    let of_edits = edit_context(body, &mut members, report, &mut edits)?;
+    for beta in betas.iter().map(String::as_str).chain(of_edits) {
         if !members.betas.iter().any(|listed| listed == beta) {
             members.betas.push(Cow::Borrowed(beta));
         }
     }
-    edit_context(body, &mut members, report, &mut edits)?;
     edit_format(body, &mut members, report, &mut edits)?;
     Ok(assemble(body, &members, &edits))
 }
@@ -159,24 +161,26 @@ fn is_thinking(scanner: &Scanner<'_>) -> Result<bool, JsonError> {
     Ok(thinks)
 }
 
-/// Leaves out the edit that clears thinking where there is none.
+/// Leaves out the edit that clears thinking where there is none. Returns the flags that the others need.
 fn edit_context(
     body: &[u8],
     members: &mut Members<'_>,
     report: &mut Report<'_>,
     edits: &mut Vec<Edit>,
-) -> Result<(), JsonError> {
-    let Some(place) = members.context_management.clone() else { return Ok(()) };
+) -> Result<Vec<&'static str>, JsonError> {
+    let Some(place) = members.context_management.clone() else { return Ok(Vec::new()) };
     let value = body.get(place.clone()).unwrap_or_default();
     if members.thinks || !clears_thinking(value) {
-        return Ok(());
+        return Ok(betas_of_edits(value));
     }
     report.dropped(CLEAR_THINKING);
-    match without_clear_thinking(value)? {
-        Some(with) => edits.push(Edit { place, with }),
-        None => members.kept.retain(|(key, _)| key != "context_management"),
-    }
-    Ok(())
+    let Some(with) = without_clear_thinking(value)? else {
+        members.kept.retain(|(key, _)| key != "context_management");
+        return Ok(Vec::new());
+    };
+    let betas = betas_of_edits(&with);
+    edits.push(Edit { place, with });
+    Ok(betas)
 }
 
 /// Moves the form of the answer from `output_format`, its first name, into `output_config`.

@@ -78,17 +78,28 @@ fn the_form_of_the_answer_gets_its_present_name() {
 fn an_edit_that_clears_thinking_goes_on_only_with_thinking() {
     let edits =
         r#"{"edits":[{"type":"clear_tool_uses_20250919"},{"type":"clear_thinking_20251015"}]}"#;
-    let thinking = r#""thinking":{"type":"enabled","budget_tokens":1024}"#;
-    let body = format!(r#"{{"anthropic_version":"v","context_management":{edits},{thinking}}}"#);
-    assert_eq!(sent(&body, &[]), (body.clone(), Vec::new()));
+    let beta = r#""anthropic_beta":["context-management-2025-06-27"]"#;
+    let members = format!(
+        r#""anthropic_version":"v","context_management":{edits},"thinking":{{"type":"enabled","budget_tokens":1024}}"#
+    );
+    let expected = format!("{{{beta},{members}}}");
+    assert_eq!(sent(&format!("{{{members}}}"), &[]), (expected, Vec::new()));
     let body = format!(
         r#"{{"anthropic_version":"v","context_management":{edits},"thinking":{{"type":"disabled"}}}}"#
     );
-    let expected = r#"{"anthropic_version":"v","context_management":{"edits":[{"type":"clear_tool_uses_20250919"}]},"thinking":{"type":"disabled"}}"#;
+    let expected = r#"{"anthropic_beta":["context-management-2025-06-27"],"anthropic_version":"v","context_management":{"edits":[{"type":"clear_tool_uses_20250919"}]},"thinking":{"type":"disabled"}}"#;
     let dropped = vec!["context_management.edits.clear_thinking_20251015".to_owned()];
     assert_eq!(sent(&body, &[]), (expected.to_owned(), dropped));
     let body = r#"{"anthropic_version":"v","context_management":{"edits":[{"type":"clear_thinking_20251015"}]}}"#;
     assert_eq!(sent(body, &[]).0, r#"{"anthropic_version":"v"}"#);
+}
+
+#[test]
+fn an_edit_has_the_flag_that_it_needs_once() {
+    let body = r#"{"anthropic_version":"v","context_management":{"edits":[{"type":"compact_20260112"},{"type":"new_1"}]}}"#;
+    let expected = format!(r#"{{"anthropic_beta":["compact-2026-01-12"],{}"#, &body[1..]);
+    assert_eq!(sent(body, &[]).0, expected);
+    assert_eq!(sent(body, &["compact-2026-01-12"]).0, expected);
 }
 
 #[test]

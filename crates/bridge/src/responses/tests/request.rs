@@ -169,7 +169,7 @@ fn what_can_not_be_carried_is_refused_by_its_name() {
 fn what_the_operator_lets_drop_is_left_out_by_name_but_never_content() {
     let fields = ["tools.web_search", "text.verbosity", "previous_response_id"];
     let fields: BTreeMap<_, _> = fields.iter().map(|name| ((*name).to_owned(), true)).collect();
-    let policy = DropPolicy { drops: false, fields };
+    let policy = DropPolicy { fields, ..DropPolicy::default() };
     let body = json!({"input": "x", "text": {"verbosity": "low"}, "tools": [
         {"type": "function", "name": "f"}, {"type": "web_search", "external_web_access": true},
     ]})
