@@ -22,10 +22,10 @@ use super::quotas::{TargetQuotas, quota, shared_quotas};
 use super::reload::{are_unrouted_unchanged, unchanged_targets};
 use super::target::{Target, TargetParts, shared_name};
 use super::target_group::{self, TargetGroup};
-use crate::bedrock::ModelId;
 use crate::bedrock::model_id::ModelIdError;
 use crate::bedrock::region;
-use crate::catalogue::{Endpoint as Service, Surfaces};
+use crate::bedrock::{Family, ModelId};
+use crate::catalogue::{Endpoint as Service, Surface, Surfaces};
 use crate::config::{
     self, Balance, Config, Endpoint, EndpointError, Glob, GlobError, StoreResponses, Translate,
     Unrouted,
@@ -188,6 +188,15 @@ impl Route {
             stores_responses,
             translate,
         })
+    }
+
+    /// The same with only those of its targets that `keeps` keeps; `None` if there are none.
+    pub fn only(&self, keeps: impl Fn(&Target) -> bool) -> Option<Arc<Route>> {
+        let targets: SmallVec<_> = self.targets.iter().filter(|it| keeps(it)).cloned().collect();
+        let group = Arc::clone(&self.group);
+        let (wait, stores) = (self.wait_before_fallback, self.stores_responses);
+        let of = |targets| Route::new(targets, self.balance, wait, stores, self.translate, group);
+        (!targets.is_empty()).then(|| of(targets))
     }
 
     /// Takes the first candidate that has quota left, if the queue is empty. Touches nothing else of the group.
@@ -693,6 +702,17 @@ fn is_known(config: &Config, model: &ModelId) -> bool {
     Service::ALL.into_iter().any(|it| facts(it).is_some_and(|facts| facts.is_listed))
 }
 
+/// What a model that the catalogue does not know may serve. No Claude has OpenAI's APIs, and no Nova has
+/// Anthropic's either: requests are translated for them.
+fn surfaces_of_unknown(service: Service, model: &ModelId) -> Surfaces {
+    let lacks: &[Surface] = match model.family() {
+        Family::Anthropic => &[Surface::ChatCompletions, Surface::Responses],
+        Family::Nova => &[Surface::ChatCompletions, Surface::Responses, Surface::Messages],
+        _ => &[],
+    };
+    Surfaces::of_endpoint(service).without(lacks.iter().copied().collect())
+}
+
 /// The route of a model that the config does not name.
 fn unrouted_route(
     config: &Config,
@@ -704,7 +724,7 @@ fn unrouted_route(
     let mut configured = unrouted_target(config, model);
     if !is_known(config, model) {
         // A model may be newer than the catalogue. The upstream knows what it serves, and says so.
-        configured.surfaces = Some(Surfaces::of_endpoint(configured.service));
+        configured.surfaces = Some(surfaces_of_unknown(configured.service, model));
     }
     let group = Arc::new(TargetGroup::default());
     let name = shared_name(&configured.name, &configured.region, model);

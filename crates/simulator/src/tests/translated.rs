@@ -13,9 +13,11 @@ use crate::validation::Model as Checked;
 use crate::validation::converse::{Kind, check};
 
 /// What clients ask for in words of their own, and Bedrock refuses.
-const ASKED_FOR: [&str; 2] = [
+const ASKED_FOR: [&str; 3] = [
     // A schema that lets objects be open is never closed in silence.
     "'additionalProperties' must be explicitly set to false",
+    // The model of that case is no prompt.
+    "The promptVariables field is only supported when the model ID is the ARN of a prompt",
     "`temperature` and `top_p` cannot both be specified",
 ];
 
