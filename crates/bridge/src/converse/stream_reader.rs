@@ -11,6 +11,7 @@ use sluice_bedrock::event_stream::{Frame, Kind};
 use sluice_bedrock::{ErrorKind, Usage};
 
 use crate::answer::{AnswerError, Event, StopReason};
+use crate::conversation::Json;
 use crate::fields;
 use crate::translation::AnswerContext;
 
@@ -37,6 +38,14 @@ pub(crate) struct StreamReader {
     has_tools: bool,
     has_answer: bool,
     reasoning_tokens: Option<u64>,
+    /// The end of an answer without content, which waits for its count of tokens: without any it is a failure.
+    empty_end: Option<EmptyEnd>,
+}
+
+#[derive(Debug)]
+struct EmptyEnd {
+    stop_sequence: Option<String>,
+    fields: Option<Json<'static>>,
 }
 
 /// A block that is not closed.
@@ -169,6 +178,7 @@ impl StreamReader {
             has_tools: false,
             has_answer: false,
             reasoning_tokens: None,
+            empty_end: None,
         }
     }
 
@@ -370,6 +380,12 @@ impl StreamReader {
         self.has_stopped = true;
         self.reasoning_tokens = told.reasoning_tokens;
         let fields = stop.additional_model_response_fields.map(fields::json);
+        if reason == StopReason::EndTurn && self.next_block == 0 {
+            let fields = fields.map(|Json(json)| Json(Cow::Owned(json.into_owned())));
+            let stop_sequence = told.stop_sequence.map(|text| text.to_string());
+            self.empty_end = Some(EmptyEnd { stop_sequence, fields });
+            return Ok(());
+        }
         each(Event::Stop { reason, stop_sequence: told.stop_sequence, fields });
         Ok(())
     }
@@ -402,6 +418,13 @@ impl StreamReader {
             ("performanceConfig", metadata.performance_config),
         ];
         let usage = Usage::from_body(payload).unwrap_or_default();
+        if let Some(end) = self.empty_end.take() {
+            if usage.output == 0 {
+                return Err(AnswerError::Unreadable("it is empty"));
+            }
+            let stop_sequence = end.stop_sequence.map(Cow::Owned);
+            each(Event::Stop { reason: StopReason::EndTurn, stop_sequence, fields: end.fields });
+        }
         each(Event::Usage {
             usage,
             reasoning_tokens: self.reasoning_tokens,
