@@ -69,3 +69,23 @@ async fn a_failure_before_the_client_got_a_byte_falls_back() {
         assert!(got.text().contains("hello") && got.text().ends_with("[DONE]\n\n"));
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_exception_does_not_show_the_credentials_that_it_quotes() {
+    let said =
+        json!({ "message": "Authorization: AWS4-HMAC-SHA256 Credential=s3cret" }).to_string();
+    let exception = event_stream::exception("internalServerException", said);
+    let begun = frames(&["hel", "lo"])[..2].concat();
+    let bytes = stream(&[begun.into(), exception]);
+    for (path, body) in [(CHAT, chat()), (MESSAGES, message())] {
+        let bytes = bytes.clone();
+        let upstream = Bedrock::start(move |_, _| bytes.clone()).await;
+        let gateway = gateway(&upstream, &[("nova", NOVA)], |config| config).await;
+        let text = post(&gateway, path, &with(body, "stream", true)).await.text();
+        assert!(events(&text).last().unwrap()["error"]["message"].is_string(), "{text}");
+        assert!(!text.contains("s3cret"), "{text}");
+        let log = gateway.access_log(1).await;
+        assert_eq!(log[0]["outcome"], "stream_exception");
+        assert!(!log[0].to_string().contains("s3cret"), "{}", log[0]);
+    }
+}
