@@ -22,10 +22,10 @@ use super::quotas::{TargetQuotas, quota, shared_quotas};
 use super::reload::{are_unrouted_unchanged, unchanged_targets};
 use super::target::{Target, TargetParts, shared_name};
 use super::target_group::{self, TargetGroup};
-use crate::bedrock::ModelId;
 use crate::bedrock::model_id::ModelIdError;
 use crate::bedrock::region;
-use crate::catalogue::{Endpoint as Service, Surfaces};
+use crate::bedrock::{Family, ModelId};
+use crate::catalogue::{Endpoint as Service, Surface, Surfaces};
 use crate::config::{
     self, Balance, Config, Endpoint, EndpointError, Glob, GlobError, StoreResponses, Translate,
     Unrouted,
@@ -693,6 +693,18 @@ fn is_known(config: &Config, model: &ModelId) -> bool {
     Service::ALL.into_iter().any(|it| facts(it).is_some_and(|facts| facts.is_listed))
 }
 
+/// The APIs that no model of this one's family has; none, if its family is not known.
+fn never_served(config: &Config, model: &ModelId, region: &str) -> Surfaces {
+    let of_family = config.known_models.facts(model, region);
+    let is_known = of_family.is_some_and(|facts| !facts.surfaces.is_empty());
+    let never: &[Surface] = match model.family() {
+        Family::Anthropic => &[Surface::ChatCompletions, Surface::Responses],
+        Family::Unknown if !is_known => &[],
+        _ => &[Surface::Messages],
+    };
+    never.iter().copied().collect()
+}
+
 /// The route of a model that the config does not name.
 fn unrouted_route(
     config: &Config,
@@ -703,8 +715,10 @@ fn unrouted_route(
 ) -> Arc<Route> {
     let mut configured = unrouted_target(config, model);
     if !is_known(config, model) {
-        // A model may be newer than the catalogue. The upstream knows what it serves, and says so.
-        configured.surfaces = Some(Surfaces::of_endpoint(configured.service));
+        // A model may be newer than the catalogue. The upstream knows what it serves, and says so. What no model of
+        // its family serves is no guess worth an error, where a translation would be an answer.
+        let never = never_served(config, model, &configured.region);
+        configured.surfaces = Some(Surfaces::of_endpoint(configured.service).without(never));
     }
     let group = Arc::new(TargetGroup::default());
     let name = shared_name(&configured.name, &configured.region, model);

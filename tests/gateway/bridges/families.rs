@@ -139,3 +139,33 @@ async fn without_leave_a_body_of_claude_stays_with_claude() {
     let got = post(&gateway, &path("converse"), &converse_body()).await;
     assert_eq!((got.status, got.header("x-sluice-translated")), (200, None), "{}", got.text());
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_model_gets_by_translation_what_no_model_of_its_family_serves() {
+    const RESPONSES: &str = "/openai/v1/responses";
+    let (claude, nova) = ("us.anthropic.claude-opus-9", "us.amazon.nova-ultra-v9:0");
+    let response = json!({ "input": "hi", "store": false });
+    for (model, path, body, is_translated) in [
+        (claude, CHAT, chat(), true),
+        (claude, RESPONSES, response.clone(), true),
+        (claude, MESSAGES, message(), false),
+        (nova, MESSAGES, message(), true),
+        ("openai.gpt-9", MESSAGES, message(), true),
+        // What such a model has is the upstream's to say.
+        ("openai.gpt-9", CHAT, chat(), false),
+        ("openai.gpt-9", RESPONSES, response, false),
+        ("maker.new", CHAT, chat(), false),
+        ("maker.new", MESSAGES, message(), false),
+    ] {
+        let upstream = Bedrock::start(|_, _| converse_text("hello")).await;
+        let gateway = gateway(&upstream, &[("routed", NOVA)], |config| config).await;
+        let got = post(&gateway, path, &with(body, "model", model)).await;
+        let sent = upstream.seen().pop().unwrap().path;
+        let wanted = if is_translated { format!("/model/{model}/converse") } else { path.into() };
+        assert_eq!(sent, wanted, "{model} {}", got.text());
+        if is_translated {
+            assert_eq!(got.status, 200, "{model} {path} {}", got.text());
+            assert!(got.text().contains("hello"), "{}", got.text());
+        }
+    }
+}
