@@ -127,7 +127,7 @@ pub(super) fn success<B>(
     let is_translated = translated.is_some();
     context.answer.dropped_betas = dropped_betas;
     let usage_tap = if let Some(answer) = translated {
-        UsageTap::translated(answer)
+        UsageTap::translated(*answer)
     } else if streams && api != Api::Bedrock {
         UsageTap::events(api, hides_usage, ids)
     } else if let Some(change) = change.or(ids.map(Change::SealIds)) {

@@ -316,6 +316,7 @@ pub(super) struct TranslatedStream {
 
 /// What translates the frames of a stream.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "a stream has one, in a box already")]
 enum Translator {
     Converse(StreamTranslator),
     Claude(ToSse),

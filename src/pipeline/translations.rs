@@ -282,14 +282,17 @@ fn guardrail_config(
         Some(forced) => (forced.identifier.as_str(), Some(forced.version.as_str())),
         None => (text(guardrail::IDENTIFIER)?, text(guardrail::VERSION)),
     };
-    let mut config = serde_json::json!({ "guardrailIdentifier": identifier });
-    if let Some(version) = version {
-        config["guardrailVersion"] = version.into();
-    }
-    if let Some(trace) = text(TRACE.as_str()) {
-        config["trace"] = trace.to_ascii_lowercase().into();
-    }
-    Some(config.to_string())
+    let trace = text(TRACE.as_str()).map(str::to_ascii_lowercase);
+    let members = [
+        ("guardrailIdentifier", Some(identifier)),
+        ("guardrailVersion", version),
+        ("trace", trace.as_deref()),
+    ];
+    let config: serde_json::Map<String, serde_json::Value> = members
+        .into_iter()
+        .filter_map(|(name, value)| Some((name.to_owned(), value?.into())))
+        .collect();
+    Some(serde_json::Value::Object(config).to_string())
 }
 
 /// The name of a tier in a body of Converse.

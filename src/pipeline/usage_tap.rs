@@ -79,8 +79,8 @@ impl UsageTap {
     }
 
     /// The tap of an answer that is translated.
-    pub(super) fn translated(answer: Box<TranslatedAnswer>) -> UsageTap {
-        match *answer {
+    pub(super) fn translated(answer: TranslatedAnswer) -> UsageTap {
+        match answer {
             TranslatedAnswer::Stream(stream) => UsageTap::TranslatedStream(stream),
             whole @ TranslatedAnswer::Whole { .. } => UsageTap::Translated(Box::new(whole)),
         }

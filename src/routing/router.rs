@@ -190,6 +190,15 @@ impl Route {
         })
     }
 
+    /// The same with only those of its targets that `keeps` keeps; `None` if there are none.
+    pub fn only(&self, keeps: impl Fn(&Target) -> bool) -> Option<Arc<Route>> {
+        let targets: SmallVec<_> = self.targets.iter().filter(|it| keeps(it)).cloned().collect();
+        let group = Arc::clone(&self.group);
+        let (wait, stores) = (self.wait_before_fallback, self.stores_responses);
+        let of = |targets| Route::new(targets, self.balance, wait, stores, self.translate, group);
+        (!targets.is_empty()).then(|| of(targets))
+    }
+
     /// Takes the first candidate that has quota left, if the queue is empty. Touches nothing else of the group.
     pub fn enter(&self, candidates: impl Iterator<Item = Candidate>) -> Option<(usize, Permit)> {
         target_group::enter(&self.signal, candidates)
@@ -693,16 +702,18 @@ fn is_known(config: &Config, model: &ModelId) -> bool {
     Service::ALL.into_iter().any(|it| facts(it).is_some_and(|facts| facts.is_listed))
 }
 
-/// The APIs that no model of this one's family has; none, if its family is not known.
-fn never_served(config: &Config, model: &ModelId, region: &str) -> Surfaces {
-    let of_family = config.known_models.facts(model, region);
-    let is_known = of_family.is_some_and(|facts| !facts.surfaces.is_empty());
-    let never: &[Surface] = match model.family() {
+/// What a model that the catalogue does not know may serve: what the endpoint has, without the APIs that no model of
+/// its family has. Requests are translated for those.
+fn surfaces_of_unknown(config: &Config, configured: &config::Target, model: &ModelId) -> Surfaces {
+    let of_family = config.known_models.facts(model, &configured.region);
+    let is_known_family = of_family.is_some_and(|facts| !facts.surfaces.is_empty());
+    let lacks: &[Surface] = match model.family() {
         Family::Anthropic => &[Surface::ChatCompletions, Surface::Responses],
-        Family::Unknown if !is_known => &[],
+        Family::Nova => &[Surface::ChatCompletions, Surface::Responses, Surface::Messages],
+        Family::Unknown if !is_known_family => &[],
         _ => &[Surface::Messages],
     };
-    never.iter().copied().collect()
+    Surfaces::of_endpoint(configured.service).without(lacks.iter().copied().collect())
 }
 
 /// The route of a model that the config does not name.
@@ -715,10 +726,8 @@ fn unrouted_route(
 ) -> Arc<Route> {
     let mut configured = unrouted_target(config, model);
     if !is_known(config, model) {
-        // A model may be newer than the catalogue. The upstream knows what it serves, and says so. What no model of
-        // its family serves is no guess worth an error, where a translation would be an answer.
-        let never = never_served(config, model, &configured.region);
-        configured.surfaces = Some(Surfaces::of_endpoint(configured.service).without(never));
+        // A model may be newer than the catalogue. The upstream knows what it serves, and says so.
+        configured.surfaces = Some(surfaces_of_unknown(config, &configured, model));
     }
     let group = Arc::new(TargetGroup::default());
     let name = shared_name(&configured.name, &configured.region, model);

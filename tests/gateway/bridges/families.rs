@@ -149,6 +149,7 @@ async fn a_new_model_gets_by_translation_what_no_model_of_its_family_serves() {
         (claude, CHAT, chat(), true),
         (claude, RESPONSES, response.clone(), true),
         (claude, MESSAGES, message(), false),
+        (nova, CHAT, chat(), true),
         (nova, MESSAGES, message(), true),
         ("openai.gpt-9", MESSAGES, message(), true),
         // What such a model has is the upstream's to say.

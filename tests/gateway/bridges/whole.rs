@@ -190,9 +190,14 @@ async fn a_route_may_say_that_nothing_is_translated() {
 async fn a_model_without_a_route_is_translated_for_likewise() {
     let upstream = Bedrock::start(|_, _| converse_text("hello")).await;
     let gateway = gateway(&upstream, &[("nova", NOVA)], |config| config).await;
-    let got = post(&gateway, CHAT, &with(chat(), "model", "us.amazon.nova-lite-v1:0")).await;
-    assert_eq!(got.status, 200, "{}", got.text());
-    assert_eq!(upstream.seen()[0].path, "/model/us.amazon.nova-lite-v1:0/converse");
+    // The last two are newer than the catalogue.
+    for model in
+        ["us.amazon.nova-lite-v1:0", "us.amazon.nova-9-lite-v1:0", "us.anthropic.claude-opus-99"]
+    {
+        let got = post(&gateway, CHAT, &with(chat(), "model", model)).await;
+        assert_eq!(got.status, 200, "{}", got.text());
+        assert_eq!(upstream.seen().pop().unwrap().path, format!("/model/{model}/converse"));
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -18,8 +18,7 @@ mod cli;
 mod driver;
 mod rust;
 
-pub(super) use driver::fed;
-pub use driver::script;
+pub use driver::{fed, script};
 pub use rust::converse_both_ways;
 
 /// An SDK as its users run it.
@@ -369,11 +368,11 @@ impl Raised {
     }
 }
 
-pub(super) fn repository() -> &'static Path {
+pub fn repository() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-pub(super) fn installed(path: &str) -> PathBuf {
+pub fn installed(path: &str) -> PathBuf {
     let path = repository().join(path);
     assert!(path.exists(), "{} is not there: run ./test once, it installs it", path.display());
     path

@@ -5,7 +5,7 @@
 
 use std::borrow::Cow;
 
-use crate::conversation::{At, Block, BlockKind, Conversation, Role};
+use crate::conversation::{At, Block, BlockKind, Conversation, Role, Turn};
 use crate::json::{Array, Object};
 
 use super::super::params::Field;
@@ -46,12 +46,13 @@ fn merged<'c, 'a>(
 ) -> Vec<Message<'c, 'a>> {
     let mut messages: Vec<Message<'c, 'a>> = Vec::new();
     for turn in &conversation.turns {
-        let is_neighbour = |last: &&mut Message<'_, '_>| last.role == turn.role;
+        let role = role(turn, target);
+        let is_neighbour = |last: &&mut Message<'_, '_>| last.role == role;
         let at =
             turn.blocks.first().map_or_else(At::default, |block| At { part: None, ..block.at });
         // What the model did not say needs no message; what the user did not say is a mistake.
-        let is_silent = turn.role == Role::Assistant
-            && !turn.blocks.iter().any(|block| is_content(block, target));
+        let is_silent =
+            role == Role::Assistant && !turn.blocks.iter().any(|block| is_content(block, target));
         if is_silent {
             turn.blocks.iter().for_each(|block| note_if_left_out(block, target));
             continue;
@@ -59,7 +60,7 @@ fn merged<'c, 'a>(
         let message = match messages.last_mut().filter(is_neighbour) {
             Some(last) => last,
             None => {
-                messages.push(Message { role: turn.role, at, blocks: Vec::new() });
+                messages.push(Message { role, at, blocks: Vec::new() });
                 match messages.last_mut() {
                     Some(last) => last,
                     None => continue,
@@ -75,6 +76,18 @@ fn merged<'c, 'a>(
         }
     }
     messages
+}
+
+/// Who speaks, for this model. One that takes no system texts between other messages reads them in their place,
+/// as a part of what the user says: moved to the front they would change what was cached.
+fn role(turn: &Turn<'_>, target: &mut Target<'_, '_>) -> Role {
+    if turn.role != Role::System || target.model.takes_mid_conversation_system {
+        return turn.role;
+    }
+    let list = turn.blocks.first().map_or("messages", |block| block.at.list);
+    let why = "is `system` between other messages, which this model does not take";
+    target.report.advice(&format!("{list}.role"), why);
+    Role::User
 }
 
 /// Whether a block is sent, apart from cache points.
@@ -141,10 +154,6 @@ impl<'c> Writer<'_, 'c> {
         if message.role != Role::User {
             self.refuse_unanswered(message.at, target);
         }
-        if message.role == Role::System && !target.model.takes_mid_conversation_system {
-            let what = "system texts between other messages";
-            target.refuse_block(message.at, what);
-        }
         let is_cache_point = |block: &&Block<'_>| matches!(block.kind, BlockKind::CachePoint(_));
         if message.blocks.iter().all(|block| is_cache_point(block)) {
             target.invalid(message.at, "the message has no content, or only blank texts");
@@ -167,8 +176,15 @@ impl<'c> Writer<'_, 'c> {
             },
         );
         let mut content = object.array("content");
-        for block in results_first(&message.blocks).iter() {
-            blocks::write(block, message.role, &mut content, self, target);
+        let blocks = results_first(&message.blocks);
+        let (blocks, beside) = match target.model.takes_results_alone() && !self.tells_in_texts {
+            true => after_results(&blocks),
+            false => (blocks.as_ref(), [].as_slice()),
+        };
+        let last_result = blocks.iter().rposition(is_result);
+        for (index, block) in blocks.iter().enumerate() {
+            let beside = if Some(index) == last_result { beside } else { &[] };
+            blocks::write(block, beside, message.role, &mut content, self, target);
         }
         drop(content);
         drop(object);
@@ -192,17 +208,32 @@ impl<'c> Writer<'_, 'c> {
     }
 }
 
+fn is_result(block: &&Block<'_>) -> bool {
+    matches!(block.kind, BlockKind::ToolResult { .. })
+}
+
+/// The results of tools with their cache points, and what comes after them: some families refuse it beside
+/// results, and a second message of the user too, so that it goes into the last result.
+fn after_results<'m, 'c, 'a>(
+    blocks: &'m [&'c Block<'a>],
+) -> (&'m [&'c Block<'a>], &'m [&'c Block<'a>]) {
+    let is_of_results =
+        |block: &&Block<'_>| is_result(block) || matches!(block.kind, BlockKind::CachePoint(_));
+    let has_results = blocks.first().is_some_and(is_result);
+    let end = blocks.iter().position(|block| !is_of_results(block)).filter(|_| has_results);
+    blocks.split_at_checked(end.unwrap_or(blocks.len())).unwrap_or((blocks, &[]))
+}
+
 /// The blocks with results of tools in front, each with the cache points that follow it.
 fn results_first<'m, 'c, 'a>(blocks: &'m [&'c Block<'a>]) -> Cow<'m, [&'c Block<'a>]> {
-    let is_result = |block: &&&Block<'_>| matches!(block.kind, BlockKind::ToolResult { .. });
-    if blocks.iter().skip_while(is_result).all(|block| !is_result(&block)) {
+    if blocks.iter().skip_while(|block| is_result(block)).all(|block| !is_result(block)) {
         return Cow::Borrowed(blocks);
     }
     let (mut results, mut others) = (Vec::new(), Vec::new());
     let mut is_after_result = false;
     for block in blocks {
         if !matches!(block.kind, BlockKind::CachePoint(_)) {
-            is_after_result = is_result(&block);
+            is_after_result = is_result(block);
         }
         if is_after_result { &mut results } else { &mut others }.push(*block);
     }
