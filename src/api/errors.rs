@@ -92,7 +92,9 @@ fn is_in(dialect: Dialect, body: &[u8]) -> bool {
 pub fn stream_event(api: Api, error: &DialectError, request_id: &str) -> Bytes {
     let dialect = match api {
         Api::Messages => Dialect::Anthropic,
-        Api::Bedrock | Api::ChatCompletions | Api::Responses | Api::Models => Dialect::OpenAi,
+        Api::Bedrock | Api::ChatCompletions | Api::Responses | Api::Models | Api::Embeddings => {
+            Dialect::OpenAi
+        }
     };
     let body = error.body(dialect, request_id);
     let text = String::from_utf8_lossy(&body);
@@ -111,6 +113,8 @@ pub fn stream_event(api: Api, error: &DialectError, request_id: &str) -> Bytes {
             });
             sse::event(Some("error"), &event.to_string())
         }
-        Api::Bedrock | Api::ChatCompletions | Api::Models => sse::event(None, &text),
+        Api::Bedrock | Api::ChatCompletions | Api::Models | Api::Embeddings => {
+            sse::event(None, &text)
+        }
     }
 }

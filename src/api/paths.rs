@@ -114,7 +114,7 @@ impl ApiPaths {
         let has_openai =
             root.apis.iter().any(|api| matches!(api, Api::ChatCompletions | Api::Responses));
         match api_path::api_of(rest) {
-            Some(Api::ChatCompletions | Api::Responses) => Dialect::OpenAi,
+            Some(Api::ChatCompletions | Api::Responses | Api::Embeddings) => Dialect::OpenAi,
             Some(Api::Messages) => Dialect::Anthropic,
             _ if has_messages && has_openai => by_headers(head),
             _ if has_messages => Dialect::Anthropic,
@@ -147,7 +147,7 @@ mod tests {
 
     use super::*;
     use crate::bedrock::Operation;
-    use crate::config::{ApiSettings, ResponsesSettings};
+    use crate::config::{ApiSettings, EmbeddingsSettings, ResponsesSettings};
 
     /// The APIs as a config without `apis` has them.
     fn apis() -> Apis {
@@ -158,6 +158,7 @@ mod tests {
         let openai = served(&["/openai/v1", "/v1"]);
         Apis {
             chat_completions: openai.clone(),
+            embeddings: EmbeddingsSettings { api: openai.clone(), ..EmbeddingsSettings::default() },
             responses: ResponsesSettings { api: openai, ..ResponsesSettings::default() },
             messages: served(&["/anthropic/v1", "/v1"]),
             models: served(&["/openai/v1", "/anthropic/v1", "/v1"]),
@@ -180,6 +181,8 @@ mod tests {
             ("POST", "/openai/v1/chat/completions", Operation::CreateChatCompletion),
             ("POST", "/v1/chat/completions", Operation::CreateChatCompletion),
             ("POST", "/v1/responses", Operation::CreateResponse),
+            ("POST", "/openai/v1/embeddings", Operation::CreateEmbeddings),
+            ("POST", "/v1/embeddings", Operation::CreateEmbeddings),
             ("POST", "/anthropic/v1/messages", Operation::CreateMessage),
             ("POST", "/v1/messages/count_tokens", Operation::CountMessageTokens),
             ("GET", "/anthropic/v1/models", Operation::ListModels),

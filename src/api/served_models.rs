@@ -4,7 +4,7 @@
 //! The list has the ids and names that routes name, in the config's order. Then it has, of the catalogue,
 //! the ids and names that the patterns of routes match, and, where models without a route are passed on,
 //! the ids that can be called in the default region. A model is served if a target of its route serves it
-//! by an API of the dialect, or takes translations.
+//! by an API of the dialect, or takes translations, or makes embeddings for a client of OpenAI's.
 
 use std::collections::HashSet;
 
@@ -13,6 +13,7 @@ use bytes::Bytes;
 use super::models::{ListedModel, MAX_LISTED, PageError, list_body, model_body};
 use crate::bedrock::region::{geographies, is_elsewhere};
 use crate::bedrock::{Date, Dialect, ModelId};
+use crate::bridge::embeddings::makes_embeddings;
 use crate::catalogue::{Endpoint, ModelFacts, Surface, Surfaces};
 use crate::config::{Config, Glob, Translate, Unrouted};
 use crate::limits::Policy;
@@ -126,8 +127,10 @@ impl ServedModels<'_> {
         }
         let facts = self.config.known_models.facts(&model, &self.config.upstream.region)?;
         let surfaces: Surfaces = facts.surfaces.iter().copied().collect();
-        let is_served =
-            facts.is_listed && (self.serves(surfaces) || surfaces.contains(Surface::Converse));
+        let is_served = facts.is_listed
+            && (self.serves(surfaces)
+                || surfaces.contains(Surface::Converse)
+                || self.embeds(&model, surfaces));
         is_served.then(|| listed(id, &model, Some(&facts), facts.max_output_tokens, created))
     }
 
@@ -139,7 +142,17 @@ impl ServedModels<'_> {
         let by_invoke = self.dialect == Dialect::Anthropic && capabilities.is_invoked_claude();
         let is_translated =
             translate != Translate::Never && (capabilities.takes_translations() || by_invoke);
-        self.policy.is_none_or(may_call) && (self.serves(capabilities.surfaces) || is_translated)
+        let embeds = self.embeds(target.base_model(), capabilities.surfaces);
+        let is_served = self.serves(capabilities.surfaces) || is_translated || embeds;
+        self.policy.is_none_or(may_call) && is_served
+    }
+
+    /// Whether the client can have embeddings of a model.
+    fn embeds(&self, model: &ModelId, surfaces: Surfaces) -> bool {
+        self.dialect == Dialect::OpenAi
+            && self.config.apis.embeddings.api.enabled
+            && surfaces.contains(Surface::InvokeModel)
+            && model.base().is_some_and(makes_embeddings)
     }
 
     fn serves(&self, surfaces: Surfaces) -> bool {

@@ -189,6 +189,7 @@ impl LegacyState {
             client: caller.client.clone(),
             is_counted: caller.is_counted,
             deadline: waits_until(began, deadline),
+            part_of: None,
         };
         let arrival =
             inbound_request(&gateway, first, question.body(), own, caller).ok_or_else(unknown)?;

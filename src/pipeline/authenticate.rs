@@ -79,6 +79,9 @@ fn authenticate_internal(
     context: &RequestContext,
     internal: &InternalRequest,
 ) -> (Option<CallerKind>, Result<PendingAuth, GatewayError>) {
+    if let Some(part_of) = &internal.part_of {
+        return (part_of.caller.clone(), Ok(PendingAuth::Nothing));
+    }
     let gateway = context.gateway();
     let client = internal.client.as_deref().and_then(|name| gateway.clients.get(name));
     let kind = match client {

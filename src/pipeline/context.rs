@@ -234,6 +234,11 @@ impl RequestContext {
         &self.gateway
     }
 
+    /// The other end of the connection.
+    pub(super) fn peer(&self) -> &Peer {
+        &self.caller.peer
+    }
+
     /// What the client may ask for, where that is less than everything.
     pub(super) fn policy(&self) -> Option<&Policy> {
         self.caller.client.as_ref()?.record()?.policy()

@@ -44,10 +44,12 @@ pub(super) fn deadline(routed: &RoutedRequest) -> Instant {
 }
 
 /// How long a request may wait in the queue: as long as its client and the config allow, and not
-/// beyond `deadline`. An internal request may wait until its deadline, unless the queue is off.
+/// beyond `deadline`. An internal request that stands for itself may wait until its deadline, unless the queue is
+/// off.
 pub(super) fn wait_budget(routed: &RoutedRequest, deadline: Instant) -> WaitBudget {
     let max_wait = routed.context.gateway().config.queue.max_wait;
-    if routed.head.extensions.get::<InternalRequest>().is_some() && !max_wait.is_zero() {
+    let internal = routed.head.extensions.get::<InternalRequest>();
+    if internal.is_some_and(|it| it.part_of.is_none()) && !max_wait.is_zero() {
         let left = deadline.saturating_duration_since(Instant::now());
         return WaitBudget { left, deadline };
     }

@@ -24,7 +24,7 @@ use crate::bedrock::json::JsonError;
 use crate::bedrock::model_id::ModelIdError;
 use crate::bedrock::path::{ASK_CONTROL_PLANE, PathError};
 use crate::bedrock::{Dialect, ErrorKind, WireError};
-use crate::bridge::Refusal;
+use crate::bridge::{AnswerError, Refusal};
 use crate::catalogue::{Surface, Surfaces};
 use crate::limits::{LimitExceeded, OverBudget, PolicyDenial};
 use crate::quota::{Overloaded, QueueFull};
@@ -34,7 +34,7 @@ use crate::routing::Excess;
 const OVERLOAD_PAUSE: Duration = Duration::from_secs(1);
 
 /// The header that tells the SDKs of Anthropic and OpenAI whether to retry.
-static SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
+pub(super) static SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
 
 /// After a wait this long a client should not retry by itself: the gateway has waited and tried all
 /// targets, and each retry would wait as long.
@@ -116,6 +116,8 @@ pub(super) enum GatewayError {
     Unservable(#[from] Unservable),
     #[error("{}", .0.message)]
     Untranslatable(Refusal),
+    #[error(transparent)]
+    UnusableAnswer(#[from] AnswerError),
     #[error("{operation} takes no guardrail, so the header {header} can't be applied")]
     GuardrailHeader { operation: &'static str, header: &'static str },
     #[error(transparent)]
@@ -200,6 +202,7 @@ impl GatewayError {
             | GatewayError::Unrouted { .. }
             | GatewayError::Oversized(_)
             | GatewayError::NeedsHttp2 { .. } => Outcome::BadRequest,
+            GatewayError::UnusableAnswer(_) => Outcome::UpstreamError,
             GatewayError::Overloaded(_) => Outcome::Overloaded,
             GatewayError::Unauthenticated(_) => Outcome::Unauthenticated,
             GatewayError::BodyTooLarge { .. } => Outcome::BodyTooLarge,
@@ -241,6 +244,7 @@ impl GatewayError {
             | GatewayError::ItemReference { .. }
             | GatewayError::Oversized(_)
             | GatewayError::NeedsHttp2 { .. } => ErrorKind::Validation,
+            GatewayError::UnusableAnswer(error) => error.kind(),
             GatewayError::Unauthenticated(why) => why.kind(),
             GatewayError::PolicyDenied(
                 PolicyDenial::OtherGuardrail(_) | PolicyDenial::Guardrail,

@@ -6,7 +6,10 @@ use http::request;
 use tokio::time::Instant;
 
 use crate::auth::Peer;
+use crate::bedrock::Operation;
+use crate::limits::CallerKind;
 use crate::routing::Route;
+use crate::telemetry::ModelLatency;
 
 /// A request as it enters the pipeline, before its body is read.
 #[derive(Debug)]
@@ -30,7 +33,21 @@ pub struct InternalRequest {
     pub client: Option<Arc<str>>,
     /// Whether the request has counted against the client's rate already.
     pub is_counted: bool,
-    /// When the request must have been answered. It may wait in the queue until then; the config's
-    /// `request_timeout` and `max_wait` do not apply.
+    /// When the request must have been answered; the config's `request_timeout` does not apply. It may wait in the
+    /// queue until then, unless it is a part of another: then `max_wait` counts.
     pub deadline: Instant,
+    /// What it is one call of; `None` if it stands for itself.
+    pub part_of: Option<PartOf>,
+}
+
+/// A client's request that several internal ones answer together. It has been authenticated, counted against its
+/// client's limits and allowed, so they are not; what they use counts for each.
+#[derive(Clone, Debug)]
+pub struct PartOf {
+    /// What the client asked for, which its policy has allowed.
+    pub operation: Operation,
+    /// The client, if it has a name.
+    pub caller: Option<CallerKind>,
+    /// The pattern of the config that the requested model matches.
+    pub pattern: Option<Arc<ModelLatency>>,
 }

@@ -217,7 +217,8 @@ impl<R: Countable> Step<R> for ConcurrencyLimit {
     type Out = R;
 
     fn apply(&self, mut request: R) -> Result<R, RequestError> {
-        if !request.counts_here() {
+        let internal = request.head().extensions.get::<InternalRequest>();
+        if !request.counts_here() || internal.is_some_and(|it| it.part_of.is_some()) {
             return Ok(request);
         }
         let context = request.context();

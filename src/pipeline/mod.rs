@@ -12,6 +12,7 @@
 //!  resolve_model  finds the requested model where the body names it
 //!  policy         once more, for what only the body shows
 //!  list_models    answers a request for the list of models
+//!  embeddings     makes the calls of a request for embeddings, each through this stack, and answers it
 //!  route          requested model -> the candidates, targets that can serve this request
 //!  attempt        admits to a target, signs, sends and decides; repeats until there is an answer
 //!  relay          relays the answer's bytes as they arrive; counts and settles when they end
@@ -33,6 +34,7 @@ mod decide;
 mod denial;
 pub(crate) mod drain;
 mod eligibility;
+mod embeddings;
 mod error;
 mod event_tap;
 mod fallback_wait;
@@ -79,7 +81,7 @@ use http_body::Body;
 use tower::{Service, ServiceBuilder};
 
 pub use gateway::{Gateway, SharedGateway};
-pub use inbound::{InboundRequest, InternalRequest};
+pub use inbound::{InboundRequest, InternalRequest, PartOf};
 pub use parse::repeats_length;
 pub use relay::{ResponseBody, ResponseDeadline};
 
@@ -114,6 +116,7 @@ where
         .layer(step(resolve_model::ResolveModel))
         .layer(step(policy::CheckBody))
         .layer(list_models::ListModelsLayer)
+        .layer(embeddings::EmbeddingsLayer)
         .layer(step(route::RouteStep))
         .service(attempt::Attempts)
 }

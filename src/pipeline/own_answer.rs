@@ -11,15 +11,17 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::context::{Outcome, PANICKED, RequestContext};
-use super::error::{GatewayError, RequestError, discourage_retry, forbid_retry, may_be_retried};
+use super::error::{
+    GatewayError, RequestError, SHOULD_RETRY, discourage_retry, forbid_retry, may_be_retried,
+};
 use super::headers::{strip_for_client, value};
 use super::own_headers::{AMZN_REQUEST_ID, REQUEST_ID, add_own_headers};
 use super::relay::{self, ResponseBody};
 use super::shortage::DEFAULT_RETRY_AFTER;
 use crate::api::errors::{self, UpstreamError};
 use crate::bedrock::dialect::{self, DialectError};
-use crate::bedrock::error::set_retry_after;
-use crate::bedrock::{Dialect, ErrorKind, WireError};
+use crate::bedrock::error::{AMZ_RETRY_AFTER, set_retry_after};
+use crate::bedrock::{self, Dialect, ErrorKind, WireError};
 use crate::limits::OverBudget;
 use crate::routing::Target;
 use crate::routing::cooldown::State;
@@ -104,6 +106,34 @@ pub(super) fn request_error(failed: RequestError) -> Response<ResponseBody> {
         forbid_retry(&mut head.headers);
     }
     buffered_response(head.status, head.headers, body, DEFAULT_RETRY_AFTER, context)
+}
+
+/// The answer to a request of whose calls one failed with this.
+pub(super) fn failed_call(
+    mut context: Box<RequestContext>,
+    failed: &http::response::Parts,
+    body: &Bytes,
+) -> Response<ResponseBody> {
+    let reported = bedrock::error::read(&failed.headers, body);
+    let error = UpstreamError { status: failed.status, reported: &reported, body };
+    let dialect = context.call.dialect;
+    let mut head = HeaderMap::new();
+    for name in [&RETRY_AFTER, &AMZ_RETRY_AFTER, &SHOULD_RETRY] {
+        if let Some(value) = failed.headers.get(name) {
+            head.insert(name, value.clone());
+        }
+    }
+    let name = errors::name(dialect, &error).to_owned();
+    let request_id = context.request_id.to_string();
+    let (status, body) = errors::of_upstream(dialect, error, &request_id, &mut head);
+    context.record_response_head(status, Some(&name));
+    context.set_client_message(&reported.message);
+    context.set_outcome(match status {
+        StatusCode::TOO_MANY_REQUESTS => Outcome::Throttled,
+        status if may_be_retried(status) => Outcome::UpstreamError,
+        _ => Outcome::ClientError,
+    });
+    buffered_response(status, head, body, DEFAULT_RETRY_AFTER, context)
 }
 
 /// A JSON answer of the gateway's own.

@@ -89,12 +89,14 @@ fn check_head(
     head: &request::Parts,
 ) -> Result<(), PolicyDenial> {
     let Some(policy) = context.policy() else { return Ok(()) };
-    policy.operation(call.operation)?;
+    let internal = head.extensions.get::<InternalRequest>();
+    let part_of = internal.and_then(|internal| internal.part_of.as_ref());
+    policy.operation(part_of.map_or(call.operation, |it| it.operation))?;
     match &call.resource {
         Resource::Model(model) => {
             // An internal request names the model that the calling module chose, not one that the
             // client asked for.
-            if head.extensions.get::<InternalRequest>().is_none() {
+            if internal.is_none() {
                 policy.model(model)?;
             }
             // Also for operations whose upstream ignores these headers today.

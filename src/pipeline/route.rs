@@ -78,7 +78,7 @@ fn choose_route(request: &mut BufferedRequest) -> Result<RoutingDecision, Gatewa
     let operation = call.operation;
     match &call.resource {
         Resource::Model(model) => {
-            let chosen = head.extensions.get::<InternalRequest>().map(|it| Arc::clone(&it.route));
+            let chosen = head.extensions.get::<InternalRequest>();
             route(
                 context,
                 operation,
@@ -131,13 +131,18 @@ fn route(
     model: &ModelId,
     headers: &HeaderMap,
     body: Body<'_>,
-    chosen: Option<Arc<routing::Route>>,
+    chosen: Option<&InternalRequest>,
 ) -> Result<RoutingDecision, GatewayError> {
     let gateway = Arc::clone(context.gateway());
     let unrouted = || GatewayError::Unrouted { model: model.to_string() };
     let (pattern, route) = match chosen {
-        // An internal request: its model comes from the config, so the label is bounded.
-        Some(route) => (Some(Arc::new(ModelLatency::new(model.as_str()))), route),
+        // Its model comes from the config, so the label is bounded.
+        Some(InternalRequest { route, part_of: None, .. }) => {
+            (Some(Arc::new(ModelLatency::new(model.as_str()))), Arc::clone(route))
+        }
+        Some(InternalRequest { route, part_of: Some(whole), .. }) => {
+            (whole.pattern.clone(), Arc::clone(route))
+        }
         None => gateway.router.find(&gateway.config, model).ok_or_else(unrouted)?,
     };
     let mut route = route;

@@ -190,6 +190,15 @@ impl Route {
         })
     }
 
+    /// The same with only those of its targets that `keeps` keeps; `None` if there are none.
+    pub fn only(&self, keeps: impl Fn(&Target) -> bool) -> Option<Arc<Route>> {
+        let targets: SmallVec<_> = self.targets.iter().filter(|it| keeps(it)).cloned().collect();
+        let group = Arc::clone(&self.group);
+        let (wait, stores) = (self.wait_before_fallback, self.stores_responses);
+        let of = |targets| Route::new(targets, self.balance, wait, stores, self.translate, group);
+        (!targets.is_empty()).then(|| of(targets))
+    }
+
     /// Takes the first candidate that has quota left, if the queue is empty. Touches nothing else of the group.
     pub fn enter(&self, candidates: impl Iterator<Item = Candidate>) -> Option<(usize, Permit)> {
         target_group::enter(&self.signal, candidates)

@@ -51,6 +51,7 @@ mod diversions;
 mod drain;
 mod draining_targets;
 mod ejection;
+mod embeddings;
 mod encoded_answers;
 mod exhaustion;
 mod fallback;

@@ -17,12 +17,20 @@ pub enum Api {
     Messages,
     /// The list of models, in OpenAI's or in Anthropic's form.
     Models,
+    /// OpenAI's Embeddings.
+    Embeddings,
 }
 
 impl Api {
     /// Every API.
-    pub const ALL: [Api; 5] =
-        [Api::Bedrock, Api::ChatCompletions, Api::Responses, Api::Messages, Api::Models];
+    pub const ALL: [Api; 6] = [
+        Api::Bedrock,
+        Api::ChatCompletions,
+        Api::Responses,
+        Api::Messages,
+        Api::Models,
+        Api::Embeddings,
+    ];
 
     /// The name in config, metrics and logs.
     pub fn name(self) -> &'static str {
@@ -32,6 +40,7 @@ impl Api {
             Api::Responses => "responses",
             Api::Messages => "messages",
             Api::Models => "models",
+            Api::Embeddings => "embeddings",
         }
     }
 }

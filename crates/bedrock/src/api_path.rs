@@ -17,6 +17,7 @@ pub fn api_of(rest: &str) -> Option<Api> {
         ("responses", _) => Some(Api::Responses),
         ("messages", _) => Some(Api::Messages),
         ("models", _) => Some(Api::Models),
+        ("embeddings", None) => Some(Api::Embeddings),
         _ => None,
     }
 }
@@ -33,6 +34,7 @@ pub fn parse(method: &Method, rest: &str) -> Result<Call, PathError> {
         ("chat", Some("completions")) => in_body(Operation::CreateChatCompletion),
         ("messages", None) => in_body(Operation::CreateMessage),
         ("messages", Some("count_tokens")) => in_body(Operation::CountMessageTokens),
+        ("embeddings", None) => in_body(Operation::CreateEmbeddings),
         ("models", None) => call(Operation::ListModels, Resource::None),
         // The id of a model may have slashes.
         ("models", Some(id)) => call(Operation::GetModel, Resource::Listed(identifier_in(id)?)),
@@ -56,6 +58,7 @@ pub fn to_path(operation: Operation, id: &str) -> Option<String> {
         Operation::CreateResponse => "/responses",
         Operation::CreateMessage => "/messages",
         Operation::CountMessageTokens => "/messages/count_tokens",
+        Operation::CreateEmbeddings => "/embeddings",
         Operation::ListModels => "/models",
         Operation::GetModel => return Some(format!("/models/{}", encoded(id))),
         Operation::GetResponse | Operation::DeleteResponse => {

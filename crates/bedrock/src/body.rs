@@ -90,6 +90,8 @@ pub fn peek(operation: Operation, family: Family, body: &[u8]) -> Result<Peek, J
         Operation::CountTokens => return Ok(peek),
         Operation::CreateChatCompletion => peek.chat_completion(&mut scanner)?,
         Operation::CreateResponse => peek.response(&mut scanner)?,
+        // The bridge reads the rest.
+        Operation::CreateEmbeddings => peek.api_body(&mut scanner, |_, _, _| Ok(()))?,
         Operation::CreateMessage | Operation::CountMessageTokens => peek.message(&mut scanner)?,
         _ => match family {
             Family::Unknown => {

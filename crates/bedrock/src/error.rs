@@ -16,7 +16,8 @@ use super::{dialect, named_limit};
 pub const ERROR_TYPE: &str = "x-amzn-errortype";
 
 /// The value of `retry-after` in milliseconds: the header that AWS SDKs read.
-static AMZ_RETRY_AFTER: HeaderName = HeaderName::from_static("x-amz-retry-after");
+/// When another try may do better, in milliseconds.
+pub static AMZ_RETRY_AFTER: HeaderName = HeaderName::from_static("x-amz-retry-after");
 
 macro_rules! error_kinds {
     ($($(#[$doc:meta])* $kind:ident = $name:literal, $status:literal;)*) => {

@@ -61,6 +61,8 @@ pub enum Operation {
     ListModels,
     /// `GET /models/{id}`.
     GetModel,
+    /// `POST /embeddings`: vectors of texts. The gateway sends them on as one or more [`Operation::InvokeModel`].
+    CreateEmbeddings,
 }
 
 impl Operation {
@@ -68,7 +70,7 @@ impl Operation {
     pub const WITH_MODEL: usize = Operation::CountMessageTokens as usize + 1;
 
     /// Every operation, for tables and metrics.
-    pub const ALL: [Operation; 25] = [
+    pub const ALL: [Operation; 26] = [
         Operation::InvokeModel,
         Operation::InvokeModelWithResponseStream,
         Operation::InvokeModelWithBidirectionalStream,
@@ -94,6 +96,7 @@ impl Operation {
         Operation::ListInputItems,
         Operation::ListModels,
         Operation::GetModel,
+        Operation::CreateEmbeddings,
     ];
 
     /// The API that it belongs to.
@@ -107,6 +110,7 @@ impl Operation {
             | Operation::ListInputItems => Api::Responses,
             Operation::CreateMessage | Operation::CountMessageTokens => Api::Messages,
             Operation::ListModels | Operation::GetModel => Api::Models,
+            Operation::CreateEmbeddings => Api::Embeddings,
             _ => Api::Bedrock,
         }
     }
@@ -139,6 +143,7 @@ impl Operation {
             Operation::ListInputItems => "ListInputItems",
             Operation::ListModels => "ListModels",
             Operation::GetModel => "GetModel",
+            Operation::CreateEmbeddings => "CreateEmbeddings",
         }
     }
 
@@ -203,6 +208,7 @@ impl Operation {
                 | Operation::CreateResponse
                 | Operation::CreateMessage
                 | Operation::CountMessageTokens
+                | Operation::CreateEmbeddings
         )
     }
 

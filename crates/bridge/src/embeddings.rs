@@ -14,7 +14,7 @@ mod request;
 mod tests;
 
 pub use answer::{CallAnswer, write_answer};
-pub use plan::plan;
+pub use plan::{makes_embeddings, plan};
 pub use request::read_request;
 
 /// Most texts of one request, as in OpenAI's API.

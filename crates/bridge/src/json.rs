@@ -124,6 +124,15 @@ impl<'o> Array<'o> {
         Object::new(self.element())
     }
 
+    /// Whether its last element is a cache point of Converse.
+    pub(crate) fn ends_with_cache_point(&self) -> bool {
+        const ENDS: [&[u8]; 2] = [
+            br#"{"cachePoint":{"type":"default"}}"#,
+            br#"{"cachePoint":{"type":"default","ttl":"1h"}}"#,
+        ];
+        self.has_elements && ENDS.iter().any(|end| self.out.ends_with(end))
+    }
+
     /// Whether it has no element so far.
     pub(crate) fn is_empty(&self) -> bool {
         !self.has_elements

@@ -122,6 +122,13 @@ impl Model {
         self.family == Family::Anthropic
     }
 
+    /// Whether a message with results of tools may have nothing else for it.
+    pub fn takes_results_alone(&self) -> bool {
+        const ALONE: [&str; 6] =
+            ["amazon.nova", "meta.llama", "mistral.", "cohere.", "ai21.", "writer."];
+        ALONE.iter().any(|family| self.id.starts_with(family))
+    }
+
     /// The highest effort that it takes up to this one, or its lowest; `None` if it takes no effort.
     pub fn effort_up_to(&self, wanted: Effort) -> Option<Effort> {
         let highest = self.efforts.iter().copied().filter(|effort| *effort <= wanted).max();

@@ -28,8 +28,8 @@ use serde::{Deserialize, Serialize};
 use smart_default::SmartDefault;
 
 pub use apis::{
-    ApiSettings, Apis, OnUnsupported, ResponsesSettings, StoreResponses, Translate,
-    UnsupportedParameters,
+    ApiSettings, Apis, EmbeddingsSettings, OnUnsupported, ResponsesSettings, StoreResponses,
+    Translate, UnsupportedParameters,
 };
 pub use clients::{
     Auth, BearerToken, ClientConfig, Issuer, IssuerKeys, KeyPair, TokenAlgorithm, TokenIdentity,

@@ -4,8 +4,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::request;
 use http::uri::Authority;
+use http::{HeaderValue, request};
 
 use super::RequestContext;
 use crate::pipeline::inbound::InternalRequest;
@@ -14,7 +14,7 @@ use crate::telemetry::Choice;
 use crate::telemetry::SUCCESS;
 pub(in crate::pipeline) use crate::telemetry::traces::OpenSpan;
 use crate::telemetry::traces::{
-    AttemptResult, RequestRecord, SpanKind, SpanRecorder, SpanTarget, TraceParent,
+    AttemptResult, RequestRecord, SpanContext, SpanKind, SpanRecorder, SpanTarget, TraceParent,
 };
 use crate::upstream::Reply;
 
@@ -32,6 +32,12 @@ impl RequestContext {
         self.spans = traces.and_then(|it| it.sample(self.request_id, parent, head, kind));
         let sampled = self.spans.as_deref().map(SpanRecorder::context);
         self.trace_context = sampled.or(parent.map(TraceParent::unsampled));
+    }
+
+    /// The header that makes another request of this process a part of the same trace, if this one is sampled.
+    pub(in crate::pipeline) fn traceparent(&self) -> Option<HeaderValue> {
+        let SpanContext { trace_id, span_id } = self.spans.as_deref()?.context();
+        Some(TraceParent { trace_id, span_id: span_id?, is_sampled: true }.to_header())
     }
 
     /// Starts the span of an attempt, if the request is sampled.

@@ -59,6 +59,7 @@ fn operation_name(operation: Operation, model: Option<&str>) -> Option<&'static 
             Some((Family::TitanText, _)) => Some("text_completion"),
             _ => Some("chat"),
         },
+        Operation::CreateEmbeddings => Some("embeddings"),
         Operation::InvokeModelWithBidirectionalStream | Operation::StartAsyncInvoke => {
             Some("generate_content")
         }

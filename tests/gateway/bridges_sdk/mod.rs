@@ -4,13 +4,17 @@
 //! its cases went through. The simulator refuses what Bedrock refuses, so that a wrong translation fails.
 
 mod anthropic;
+mod frameworks;
 mod openai;
+
+use std::time::Duration;
 
 use serde_json::json;
 use sluice::simulator::{Fault, FaultRule};
 use tokio::process::Command;
 
 use crate::support::clients::{fed, installed, repository};
+use crate::support::patience::within;
 use crate::support::{Config, Gateway, Simulator};
 
 /// The models by the name that a client has for their family.
@@ -34,6 +38,10 @@ struct Bench {
 
 impl Bench {
     async fn start() -> Bench {
+        Bench::start_with(|config| config).await
+    }
+
+    async fn start_with(change: impl Fn(Config) -> Config) -> Bench {
         let simulator = Simulator::start().await;
         simulator.always_throttles("us.amazon.nova-micro-v1:0");
         let breaks = FaultRule::always(Fault::CloseAfterFrames { frames: 4 });
@@ -46,7 +54,7 @@ impl Bench {
         }
         // This Claude has Messages by InvokeModel alone.
         config = config.set("targets.invoked.surfaces", vec!["invoke_model", "converse"]);
-        let gateway = Gateway::start(&config).await;
+        let gateway = Gateway::start(&change(config)).await;
         Bench { simulator, gateway }
     }
 
@@ -63,7 +71,8 @@ impl Bench {
             MODELS.map(|(family, _)| (family.to_owned(), family.into())).into_iter().collect();
         let base_url = format!("{}{prefix}", self.gateway.url());
         let job = json!({ "base_url": base_url, "api_key": "any-key", "models": models });
-        let said = fed(command, job.to_string().into_bytes()).await;
+        let work = fed(command, job.to_string().into_bytes());
+        let said = within(Duration::from_secs(240), "a client", work).await;
         serde_json::from_str(&said).unwrap()
     }
 

@@ -237,7 +237,7 @@ pub fn is_unreadable(api: Api, event: &Event<'_>) -> bool {
 fn form(api: Api, kind: Kind, name: Option<&str>, data: &[u8]) -> Form {
     let is_done = api == Api::ChatCompletions && kind == Kind::Stop;
     // By the standard an event without data is none.
-    if is_done || data.is_empty() || matches!(api, Api::Bedrock | Api::Models) {
+    if is_done || data.is_empty() || matches!(api, Api::Bedrock | Api::Models | Api::Embeddings) {
         return Form::Usual;
     }
     let is_object = |scanner: &mut Scanner<'_>| {
@@ -282,13 +282,13 @@ fn is_own_error(api: Api, name: Option<&str>, data: &[u8]) -> bool {
             Api::Responses => {
                 matches!(name, None | Some("error")) && is_error && (has_error || has_message)
             }
-            Api::Bedrock | Api::Models => true,
+            Api::Bedrock | Api::Models | Api::Embeddings => true,
         }
 }
 
 fn kind(api: Api, name: Option<&str>, data: &[u8]) -> Kind {
     match api {
-        Api::Bedrock | Api::Models => return Kind::Usual,
+        Api::Bedrock | Api::Models | Api::Embeddings => return Kind::Usual,
         Api::ChatCompletions if data.trim_ascii() == DONE.as_bytes() => return Kind::Stop,
         Api::ChatCompletions => {}
         Api::Responses | Api::Messages => {

@@ -25,7 +25,7 @@ impl Counts {
     /// Reads an answer. What was read before counts where this one has no count.
     pub(crate) fn answer(&mut self, scanner: &mut Scanner<'_>) -> Result<(), JsonError> {
         match self.api {
-            Api::Bedrock | Api::Models => self.native_answer(scanner),
+            Api::Bedrock | Api::Models | Api::Embeddings => self.native_answer(scanner),
             api => scanner.object(|key, scanner| match key {
                 "usage" => scanner.object(|key, scanner| match key {
                     "service_tier" if api == Api::Messages => self.read_tier(scanner),

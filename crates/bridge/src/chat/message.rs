@@ -86,6 +86,8 @@ impl<'a> Reader<'_, '_, 'a> {
             "audio",
             "function_call",
             "cache_control",
+            // A second copy of what LiteLLM has read, which its users send back with the message.
+            "provider_specific_fields",
         ];
         self.only(members, &known, || at.param())?;
         for (name, why) in [

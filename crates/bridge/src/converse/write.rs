@@ -58,7 +58,7 @@ pub(crate) fn write_request(
     messages::write(conversation, &mut body, tools.tells_in_texts, &names, target);
     let top_k = inference::write(conversation, &thinking, &mut body, target);
     let own_choice = tools.own_choice(answer_tool.is_some());
-    fields::write(conversation, &thinking, own_choice, top_k, &mut body, target);
+    fields::write(conversation, &thinking, own_choice.as_deref(), top_k, &mut body, target);
     write_response_fields(conversation, &thinking, &mut body, target);
     if let Some(guardrail) = &conversation.guardrail {
         body.raw("guardrailConfig", &guardrail.0);

@@ -59,6 +59,11 @@ impl Form {
     }
 }
 
+/// Whether there is a form for the calls of a model, by its base id.
+pub fn makes_embeddings(base_id: &str) -> bool {
+    Form::of(base_id).is_some()
+}
+
 /// Makes the calls of a model, by its base id.
 ///
 /// # Errors

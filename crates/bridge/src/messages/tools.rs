@@ -73,6 +73,16 @@ pub(crate) fn kinds(tools: &Json<'_>) -> Vec<String> {
     kinds
 }
 
+/// The names of a list of Anthropic's own tools.
+pub(crate) fn names(tools: &Json<'_>) -> Vec<String> {
+    #[derive(serde::Deserialize)]
+    struct Named {
+        name: Option<String>,
+    }
+    let tools: Vec<Named> = serde_json::from_str(&tools.0).unwrap_or_default();
+    tools.into_iter().filter_map(|tool| tool.name).collect()
+}
+
 /// Whether the client itself runs this tool of Anthropic's, or it only finds others among those of the request.
 pub(crate) fn is_run_by_client(kind: &str) -> bool {
     const STARTS: [&str; 6] =

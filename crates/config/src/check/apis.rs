@@ -5,8 +5,10 @@ use std::collections::BTreeMap;
 
 use super::Checker;
 use crate::document::KeyPath;
-use crate::model::{ApiSettings, Apis, OnUnsupported, ResponsesSettings, UnsupportedParameters};
-use crate::raw::{RawApis, RawMessages, RawModels, RawOpenAiApi, RawResponses};
+use crate::model::{
+    ApiSettings, Apis, EmbeddingsSettings, OnUnsupported, ResponsesSettings, UnsupportedParameters,
+};
+use crate::raw::{RawApis, RawEmbeddings, RawMessages, RawModels, RawOpenAiApi, RawResponses};
 use crate::secret::Secret;
 
 /// Fewest bytes of the key that seals the ids of stored responses.
@@ -31,11 +33,11 @@ const TAKEN: [&str; 14] = [
 ];
 
 /// Segments that the paths of the APIs have after their prefix.
-const OF_APIS: [&str; 4] = ["chat", "messages", "models", "responses"];
+const OF_APIS: [&str; 5] = ["chat", "embeddings", "messages", "models", "responses"];
 
 impl Checker<'_> {
     pub(super) fn apis(&mut self, raw: &RawApis) -> Apis {
-        let RawApis { chat_completions, responses, messages, models, .. } = raw;
+        let RawApis { chat_completions, responses, messages, embeddings, models, .. } = raw;
         let RawOpenAiApi { enabled, prefixes } = chat_completions;
         let chat_completions = self.api("chat_completions", *enabled, prefixes);
         let RawResponses { api: RawOpenAiApi { enabled, prefixes }, store, id_key } = responses;
@@ -47,10 +49,16 @@ impl Checker<'_> {
         self.id_key(id_key.as_ref());
         let RawMessages { enabled, prefixes } = messages;
         let messages = self.api("messages", *enabled, prefixes);
+        let RawEmbeddings { api: RawOpenAiApi { enabled, prefixes }, max_concurrent_calls } =
+            embeddings;
+        let embeddings = EmbeddingsSettings {
+            api: self.api("embeddings", *enabled, prefixes),
+            max_concurrent_calls: *max_concurrent_calls,
+        };
         let RawModels { enabled, prefixes } = models;
         let models = self.api("models", *enabled, prefixes);
         let unsupported = self.unsupported(raw);
-        Apis { chat_completions, responses, messages, models, unsupported }
+        Apis { chat_completions, responses, messages, embeddings, models, unsupported }
     }
 
     fn unsupported(&mut self, raw: &RawApis) -> UnsupportedParameters {

@@ -8,6 +8,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sluice_bedrock::{Api, ModelId};
 use sluice_catalogue::Surface;
+use smart_default::SmartDefault;
 
 use super::{Config, Target};
 use crate::secret::Secret;
@@ -21,6 +22,8 @@ pub struct Apis {
     pub responses: ResponsesSettings,
     /// Anthropic's Messages.
     pub messages: ApiSettings,
+    /// OpenAI's Embeddings.
+    pub embeddings: EmbeddingsSettings,
     /// The list of models.
     pub models: ApiSettings,
     /// What becomes of parameters that a translation can't carry.
@@ -92,6 +95,16 @@ pub struct ResponsesSettings {
     pub id_key: Option<Secret>,
 }
 
+/// How Embeddings is served.
+#[derive(Clone, Debug, PartialEq, Eq, SmartDefault)]
+pub struct EmbeddingsSettings {
+    /// Whether it is served, and where.
+    pub api: ApiSettings,
+    /// Most calls of the model that one request makes at a time; at least one.
+    #[default(8)]
+    pub max_concurrent_calls: usize,
+}
+
 /// Whether upstreams may store responses. A stored one can be read and continued only where it was made.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[cfg_attr(test, derive(JsonSchema))]
@@ -115,6 +128,7 @@ impl Apis {
             Api::Responses => Some(&self.responses.api),
             Api::Messages => Some(&self.messages),
             Api::Models => Some(&self.models),
+            Api::Embeddings => Some(&self.embeddings.api),
         }
     }
 }

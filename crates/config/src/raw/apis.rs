@@ -23,6 +23,8 @@ pub(crate) struct RawApis {
     pub(crate) responses: RawResponses,
     /// Anthropic's Messages: `/messages` below each prefix.
     pub(crate) messages: RawMessages,
+    /// OpenAI's Embeddings: `/embeddings` below each prefix.
+    pub(crate) embeddings: RawEmbeddings,
     /// The list of models: `/models` below each prefix.
     pub(crate) models: RawModels,
     /// What happens to a request with a parameter that its translation for another API can't carry: it is
@@ -65,6 +67,19 @@ pub(crate) struct RawResponses {
     /// What seals the ids of stored responses, by reference; at least 32 bytes. With it they outlive a restart
     /// and are known to all replicas. Default: a random key of the process.
     pub(crate) id_key: Option<Secret>,
+}
+
+/// OpenAI's Embeddings.
+#[derive(Clone, Debug, Deserialize, SmartDefault)]
+#[cfg_attr(test, derive(Serialize, JsonSchema))]
+#[serde(default)]
+pub(crate) struct RawEmbeddings {
+    #[serde(flatten)]
+    pub(crate) api: RawOpenAiApi,
+    /// Calls that one request makes at a time, of a model that takes one text or a few.
+    #[default = 8]
+    #[cfg_attr(test, schemars(range(min = 1, max = 256)))]
+    pub(crate) max_concurrent_calls: usize,
 }
 
 /// Anthropic's Messages.

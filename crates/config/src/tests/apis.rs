@@ -12,6 +12,7 @@ fn every_api_is_served_below_the_prefixes_that_its_sdks_use() {
         (Api::ChatCompletions, &["/openai/v1", "/v1"][..]),
         (Api::Responses, &["/openai/v1", "/v1"]),
         (Api::Messages, &["/anthropic/v1", "/v1"]),
+        (Api::Embeddings, &["/openai/v1", "/v1"]),
         (Api::Models, &["/openai/v1", "/anthropic/v1", "/v1"]),
     ] {
         let settings = apis.settings(api).unwrap();

@@ -22,9 +22,10 @@ const AUDIO_FORMATS: &[&str] = &[
 const VIDEO_FORMATS: &[&str] =
     &["mkv", "mov", "mp4", "webm", "flv", "mpeg", "mpg", "wmv", "three_gp"];
 
-/// Writes a block of a message.
+/// Writes a block of a message; `beside`: what a result of a tool takes up of its message.
 pub(super) fn write<'c>(
     block: &'c Block<'_>,
+    beside: &[&Block<'_>],
     role: Role,
     content: &mut Array<'_>,
     writer: &mut Writer<'_, 'c>,
@@ -41,7 +42,8 @@ pub(super) fn write<'c>(
             tool_use(at, id, name, input, content, writer, target);
         }
         BlockKind::ToolResult { id, content: parts, is_error } => {
-            let cache_point = tool_result(at, id, parts, *is_error, content, writer, target);
+            let cache_point =
+                tool_result(at, id, (parts, beside), *is_error, content, writer, target);
             if let Some(ttl) = cache_point {
                 target.cache_point(content, ttl);
             }
@@ -102,13 +104,14 @@ fn tool_use<'c>(
 fn tool_result<'c>(
     at: At,
     id: &'c str,
-    parts: &'c [Block<'_>],
+    (parts, beside): (&[Block<'_>], &[&Block<'_>]),
     is_error: bool,
     content: &mut Array<'_>,
     writer: &mut Writer<'_, 'c>,
     target: &mut Target<'_, '_>,
 ) -> Option<CacheTtl> {
-    let cache_point = parts.iter().rev().find_map(|part| match part.kind {
+    let mut all = parts.iter().chain(beside.iter().copied());
+    let cache_point = all.clone().rev().find_map(|part| match part.kind {
         BlockKind::CachePoint(ttl) => Some(ttl),
         _ => None,
     });
@@ -120,7 +123,7 @@ fn tool_result<'c>(
     if writer.tells_in_texts {
         let outcome = if is_error { "The tool failed" } else { "The tool's result" };
         content.object().str("text", &format!("{outcome} (`{}`):", open.tool));
-        parts.iter().for_each(|part| result_part(part, content, writer, target, true));
+        all.for_each(|part| result_part(part, content, writer, target, true));
         return cache_point;
     }
     let mut element = content.object();
@@ -128,7 +131,11 @@ fn tool_result<'c>(
     result.str("toolUseId", &open.target);
     {
         let mut content = result.array("content");
-        parts.iter().for_each(|part| result_part(part, &mut content, writer, target, false));
+        all.by_ref().for_each(|part| result_part(part, &mut content, writer, target, false));
+        // Bedrock takes no failure without a content.
+        if is_error && content.is_empty() {
+            content.object().str("text", "The tool failed.");
+        }
     }
     if is_error {
         result.str("status", "error");
@@ -154,6 +161,12 @@ fn result_part(
         BlockKind::Json(json) => content.object().str("text", &json.0),
         BlockKind::Image(_) if !in_texts && !target.model.takes_tool_result_images => {
             target.refuse_block(part.at, "images in results of tools");
+        }
+        BlockKind::Audio(_) if !in_texts => {
+            target.refuse_block(part.at, "audio in results of tools");
+        }
+        BlockKind::Other { name, .. } if name == "guardContent" && !in_texts => {
+            target.refuse_block(part.at, "`guardContent` beside results of tools");
         }
         BlockKind::Image(_)
         | BlockKind::Document { .. }

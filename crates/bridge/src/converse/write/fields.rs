@@ -23,6 +23,12 @@ pub(super) fn write(
     target: &mut Target<'_, '_>,
 ) {
     let is_claude = target.model.is_claude();
+    // Without its beta flag, which Converse does not take, Claude refuses it. It only says what may be forgotten
+    // of a long conversation.
+    if is_claude && conversation.of_claude.iter().any(|(name, _)| name == "context_management") {
+        let name = own_name("context_management", target.source);
+        target.report.advice(&name, "is not taken over Converse");
+    }
     if !is_claude {
         if !conversation.betas.is_empty() {
             target.dropped(Field::Betas);
@@ -34,10 +40,7 @@ pub(super) fn write(
                 target.report.refuse(Some("tools".to_owned()), true, message);
                 continue;
             }
-            let name = match target.source {
-                Source::Converse => Cow::Owned(format!("additionalModelRequestFields.{name}")),
-                _ => Cow::Borrowed(name.as_ref()),
-            };
+            let name = own_name(name, target.source);
             let why = "is taken by Claude alone";
             match &*name {
                 // It only says what Claude may forget of a long conversation.
@@ -48,7 +51,7 @@ pub(super) fn write(
     }
     let has_claudes = is_claude
         && !(conversation.betas.is_empty()
-            && conversation.of_claude.is_empty()
+            && !conversation.of_claude.iter().any(|(name, _)| name != "context_management")
             && own_choice.is_none());
     if !has_claudes && thinking.is_empty() && top_k.is_none() {
         return;
@@ -68,7 +71,8 @@ pub(super) fn write(
     if !is_claude {
         return;
     }
-    for (name, value) in &conversation.of_claude {
+    let of_claude = conversation.of_claude.iter();
+    for (name, value) in of_claude.filter(|(name, _)| name != "context_management") {
         fields.raw(name, &value.0);
     }
     let needed = thinking.beta.filter(|beta| !conversation.betas.iter().any(|it| it == beta));
@@ -76,5 +80,13 @@ pub(super) fn write(
         let mut betas = fields.array("anthropic_beta");
         conversation.betas.iter().for_each(|beta| betas.str(beta));
         needed.iter().for_each(|beta| betas.str(beta));
+    }
+}
+
+/// The client's name of a member that is Claude's own.
+fn own_name(name: &str, source: Source) -> Cow<'_, str> {
+    match source {
+        Source::Converse => Cow::Owned(format!("additionalModelRequestFields.{name}")),
+        _ => Cow::Borrowed(name),
     }
 }

@@ -176,8 +176,15 @@ impl<'c> Writer<'_, 'c> {
             },
         );
         let mut content = object.array("content");
-        for block in results_first(&message.blocks).iter() {
-            blocks::write(block, message.role, &mut content, self, target);
+        let blocks = results_first(&message.blocks);
+        let (blocks, beside) = match target.model.takes_results_alone() && !self.tells_in_texts {
+            true => after_results(&blocks),
+            false => (blocks.as_ref(), [].as_slice()),
+        };
+        let last_result = blocks.iter().rposition(is_result);
+        for (index, block) in blocks.iter().enumerate() {
+            let beside = if Some(index) == last_result { beside } else { &[] };
+            blocks::write(block, beside, message.role, &mut content, self, target);
         }
         drop(content);
         drop(object);
@@ -201,17 +208,32 @@ impl<'c> Writer<'_, 'c> {
     }
 }
 
+fn is_result(block: &&Block<'_>) -> bool {
+    matches!(block.kind, BlockKind::ToolResult { .. })
+}
+
+/// The results of tools with their cache points, and what comes after them: some families refuse it beside
+/// results, and a second message of the user too, so that it goes into the last result.
+fn after_results<'m, 'c, 'a>(
+    blocks: &'m [&'c Block<'a>],
+) -> (&'m [&'c Block<'a>], &'m [&'c Block<'a>]) {
+    let is_of_results =
+        |block: &&Block<'_>| is_result(block) || matches!(block.kind, BlockKind::CachePoint(_));
+    let has_results = blocks.first().is_some_and(is_result);
+    let end = blocks.iter().position(|block| !is_of_results(block)).filter(|_| has_results);
+    blocks.split_at_checked(end.unwrap_or(blocks.len())).unwrap_or((blocks, &[]))
+}
+
 /// The blocks with results of tools in front, each with the cache points that follow it.
 fn results_first<'m, 'c, 'a>(blocks: &'m [&'c Block<'a>]) -> Cow<'m, [&'c Block<'a>]> {
-    let is_result = |block: &&&Block<'_>| matches!(block.kind, BlockKind::ToolResult { .. });
-    if blocks.iter().skip_while(is_result).all(|block| !is_result(&block)) {
+    if blocks.iter().skip_while(|block| is_result(block)).all(|block| !is_result(block)) {
         return Cow::Borrowed(blocks);
     }
     let (mut results, mut others) = (Vec::new(), Vec::new());
     let mut is_after_result = false;
     for block in blocks {
         if !matches!(block.kind, BlockKind::CachePoint(_)) {
-            is_after_result = is_result(&block);
+            is_after_result = is_result(block);
         }
         if is_after_result { &mut results } else { &mut others }.push(*block);
     }

@@ -76,7 +76,7 @@ impl<'t, 'p> Target<'t, 'p> {
             return;
         }
         // There is nothing that it could end, as when the text before it was blank.
-        if list.is_empty() {
+        if list.is_empty() || list.ends_with_cache_point() {
             self.dropped(Field::CacheControl);
             return;
         }

@@ -76,7 +76,7 @@ impl ThinkingPlan {
             ThinkingForm::None => without_thinking(wish, effort, target),
             ThinkingForm::Budget => budget(wish, effort, conversation, target),
             ThinkingForm::Adaptive | ThinkingForm::Always => adaptive(wish, effort, target),
-            ThinkingForm::Nova => nova(wish, effort, target),
+            ThinkingForm::Nova => nova(wish, effort, conversation.max_tokens.is_some(), target),
             ThinkingForm::Effort => by_effort(wish, effort, target),
         };
         let display = conversation.thinking_display.map(|display| match display {
@@ -245,7 +245,14 @@ fn adaptive(wish: Wish, effort: Option<Effort>, target: &mut Target<'_, '_>) -> 
     plan
 }
 
-fn nova(wish: Wish, effort: Option<Effort>, target: &mut Target<'_, '_>) -> ThinkingPlan {
+/// Nova, which takes no maximum of the answer with its highest effort: a maximum is a bound that clients count
+/// on, and the effort then goes up to the one below.
+fn nova(
+    wish: Wish,
+    effort: Option<Effort>,
+    is_bounded: bool,
+    target: &mut Target<'_, '_>,
+) -> ThinkingPlan {
     let wanted = match wish {
         Wish::Unsaid | Wish::Off => {
             if effort.is_some() {
@@ -259,6 +266,7 @@ fn nova(wish: Wish, effort: Option<Effort>, target: &mut Target<'_, '_>) -> Thin
     let form = Form::Nova(match wanted {
         Effort::None | Effort::Minimal | Effort::Low => "low",
         Effort::Medium => "medium",
+        Effort::High | Effort::Xhigh | Effort::Max if is_bounded => "medium",
         Effort::High | Effort::Xhigh | Effort::Max => "high",
     });
     ThinkingPlan { form, ..ThinkingPlan::default() }

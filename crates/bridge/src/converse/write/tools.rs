@@ -9,6 +9,7 @@ use std::collections::HashSet;
 
 use crate::conversation::{BlockKind, Conversation, Tool, ToolChoice};
 use crate::json::{Array, Object};
+use crate::messages::tools::names as own_names;
 use crate::model::ThinkingForm;
 
 use super::super::params::Field;
@@ -24,6 +25,9 @@ pub(super) struct ToolPlan<'c, 'a> {
     tools: Vec<&'c Tool<'a>>,
     /// Names that only the history has, where the client sent no tools.
     from_history: Vec<&'c str>,
+    /// Whether the history has uses of tools while only Claude's own tools are offered, which Converse does not
+    /// count.
+    needs_stand_in: bool,
     choice: Choice<'c>,
     /// Whether Claude is to use one tool at a time.
     one_at_a_time: bool,
@@ -40,6 +44,19 @@ enum Choice<'c> {
     Tool(&'c str),
     /// By Claude's own `tool_choice`.
     NoneOfClaude,
+    /// The same, where the tools are Claude's own.
+    AnyOfClaude,
+    /// The same.
+    ToolOfClaude(&'c str),
+}
+
+/// A tool that does nothing: beside a history with tools Converse wants a tool of its own form.
+const STAND_IN: &str = "unused_tool";
+
+impl Choice<'_> {
+    fn is_forced(&self) -> bool {
+        !matches!(self, Choice::Unsaid | Choice::Auto | Choice::NoneOfClaude)
+    }
 }
 
 impl<'c, 'a> ToolPlan<'c, 'a> {
@@ -51,10 +68,16 @@ impl<'c, 'a> ToolPlan<'c, 'a> {
         let mut plan = ToolPlan {
             tools: Vec::new(),
             from_history: Vec::new(),
+            needs_stand_in: false,
             choice: Choice::Unsaid,
             one_at_a_time: false,
             tells_in_texts: false,
         };
+        let own = own_tools(conversation);
+        if conversation.tools.is_empty() && !own.is_empty() {
+            plan.with_own_tools(conversation, &own, target);
+            return plan;
+        }
         if conversation.tools.is_empty() {
             if conversation.tool_choice.as_ref().is_some_and(|it| *it != ToolChoice::None) {
                 target.dropped(Field::ToolChoice);
@@ -82,9 +105,24 @@ impl<'c, 'a> ToolPlan<'c, 'a> {
             plan.choice = Choice::NoneOfClaude;
             return plan;
         }
-        plan.choose(conversation, target);
+        plan.choose(conversation, &own, target);
         plan.limit_parallel(conversation, target);
         plan
+    }
+
+    /// Tools of Claude's own alone, which go to its own fields, and the choice of them too.
+    fn with_own_tools(
+        &mut self,
+        conversation: &'c Conversation<'a>,
+        own: &[String],
+        target: &mut Target<'_, '_>,
+    ) {
+        self.needs_stand_in =
+            conversation.turns.iter().flat_map(|turn| &turn.blocks).any(|block| {
+                matches!(block.kind, BlockKind::ToolUse { .. } | BlockKind::ToolResult { .. })
+            });
+        self.choose(conversation, own, target);
+        self.limit_parallel(conversation, target);
     }
 
     /// A history with tools beside a request without: Claude gets the tools of the history and may use none.
@@ -118,11 +156,23 @@ impl<'c, 'a> ToolPlan<'c, 'a> {
         }
     }
 
-    fn choose(&mut self, conversation: &'c Conversation<'a>, target: &mut Target<'_, '_>) {
+    fn choose(
+        &mut self,
+        conversation: &'c Conversation<'a>,
+        own: &[String],
+        target: &mut Target<'_, '_>,
+    ) {
+        let is_own_alone = self.tools.is_empty();
         let choice = match &conversation.tool_choice {
+            Some(ToolChoice::None) if is_own_alone => Choice::NoneOfClaude,
+            Some(ToolChoice::Auto) if is_own_alone => Choice::Unsaid,
+            Some(ToolChoice::Any) if is_own_alone => Choice::AnyOfClaude,
             None | Some(ToolChoice::None) => Choice::Unsaid,
             Some(ToolChoice::Auto) => Choice::Auto,
             Some(ToolChoice::Any) => Choice::Any,
+            Some(ToolChoice::Tool(name)) if !self.has(name) && own.iter().any(|it| it == name) => {
+                Choice::ToolOfClaude(name)
+            }
             Some(ToolChoice::Tool(name)) => Choice::Tool(name),
             Some(ToolChoice::Allowed { must, names }) => {
                 let known: HashSet<_> = self.tools.iter().map(|tool| &tool.name).collect();
@@ -146,7 +196,7 @@ impl<'c, 'a> ToolPlan<'c, 'a> {
         self.choice = match choice {
             // It is what models do by themselves.
             Choice::Auto if !target.model.takes_tool_choice => Choice::Unsaid,
-            Choice::Any | Choice::Tool(_) if !can_force(target) => {
+            choice if choice.is_forced() && !can_force(target) => {
                 let why = "can't be forced: this model can't be made to use a tool";
                 target.unsupported(Field::ToolChoice, why);
                 Choice::Unsaid
@@ -173,7 +223,7 @@ impl<'c, 'a> ToolPlan<'c, 'a> {
 
     /// Whether the client makes the model use a tool.
     pub(super) fn is_forced(&self) -> bool {
-        matches!(self.choice, Choice::Any | Choice::Tool(_))
+        self.choice.is_forced()
     }
 
     /// Writes `toolConfig`, with the tool for the answer if there is one.
@@ -189,7 +239,8 @@ impl<'c, 'a> ToolPlan<'c, 'a> {
             FormatPlan::Tool { name, description, schema } => Some((name, *description, *schema)),
             _ => None,
         };
-        if self.tools.is_empty() && self.from_history.is_empty() && answer_tool.is_none() {
+        let has_tools = !self.tools.is_empty() || !self.from_history.is_empty();
+        if !has_tools && !self.needs_stand_in && answer_tool.is_none() {
             return;
         }
         let mut config = body.object("toolConfig");
@@ -202,6 +253,13 @@ impl<'c, 'a> ToolPlan<'c, 'a> {
                 let mut tool = tools.object();
                 let mut spec = tool.object("toolSpec");
                 spec.str("name", names.at_target(name));
+                write_input_schema(None, spec.object("inputSchema").key("json"));
+            }
+            if self.needs_stand_in {
+                let mut tool = tools.object();
+                let mut spec = tool.object("toolSpec");
+                spec.str("name", STAND_IN);
+                spec.str("description", "This tool does nothing: do not use it.");
                 write_input_schema(None, spec.object("inputSchema").key("json"));
             }
             if let Some((name, description, schema)) = answer_tool {
@@ -219,7 +277,10 @@ impl<'c, 'a> ToolPlan<'c, 'a> {
             None => self.choice.clone(),
         };
         match choice {
-            Choice::Unsaid | Choice::NoneOfClaude => {}
+            Choice::Unsaid
+            | Choice::NoneOfClaude
+            | Choice::AnyOfClaude
+            | Choice::ToolOfClaude(_) => {}
             Choice::Auto => config.raw("toolChoice", r#"{"auto":{}}"#),
             Choice::Any => config.raw("toolChoice", r#"{"any":{}}"#),
             Choice::Tool(name) => {
@@ -230,17 +291,35 @@ impl<'c, 'a> ToolPlan<'c, 'a> {
     }
 
     /// What goes to Claude's own `tool_choice`. Beside a `toolChoice` of Converse it must have no type.
-    pub(super) fn own_choice(&self, has_answer_tool: bool) -> Option<&'static str> {
-        match (&self.choice, self.one_at_a_time) {
-            (_, false) if has_answer_tool => None,
-            (Choice::NoneOfClaude, _) if !has_answer_tool => Some(r#"{"type":"none"}"#),
-            (Choice::Unsaid, true) if !has_answer_tool => {
-                Some(r#"{"type":"auto","disable_parallel_tool_use":true}"#)
-            }
-            (_, true) => Some(r#"{"disable_parallel_tool_use":true}"#),
-            _ => None,
+    pub(super) fn own_choice(&self, has_answer_tool: bool) -> Option<String> {
+        let (kind, name) = match &self.choice {
+            _ if has_answer_tool => (None, None),
+            Choice::NoneOfClaude => return Some(r#"{"type":"none"}"#.to_owned()),
+            Choice::Unsaid if self.one_at_a_time => (Some("auto"), None),
+            Choice::AnyOfClaude => (Some("any"), None),
+            Choice::ToolOfClaude(name) => (Some("tool"), Some(name)),
+            _ => (None, None),
+        };
+        if kind.is_none() && !self.one_at_a_time {
+            return None;
         }
+        let mut out = Vec::new();
+        {
+            let mut choice = Object::new(&mut out);
+            kind.iter().for_each(|kind| choice.str("type", kind));
+            name.iter().for_each(|name| choice.str("name", name));
+            if self.one_at_a_time {
+                choice.bool("disable_parallel_tool_use", true);
+            }
+        }
+        String::from_utf8(out).ok()
     }
+}
+
+/// The names of the tools of Claude's own in a conversation.
+fn own_tools(conversation: &Conversation<'_>) -> Vec<String> {
+    let own = conversation.of_claude.iter().filter(|(name, _)| name == "tools");
+    own.flat_map(|(_, tools)| own_names(tools)).collect()
 }
 
 /// Claude does not think while it is made to use a tool, so one that always thinks can't be.
