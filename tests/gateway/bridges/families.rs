@@ -91,19 +91,21 @@ async fn a_converse_request_is_adapted_to_the_other_family() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn thinking_falls_to_a_model_without_it_only_by_leave() {
+async fn what_advises_or_tunes_claude_is_left_out_for_a_model_without_it_and_named_unless_refused()
+{
     let thinking = json!({ "thinking": { "type": "enabled", "budget_tokens": 2000 } });
     let body = with(converse_body(), "additionalModelRequestFields", thinking);
     let body = with(body, "inferenceConfig", json!({ "maxTokens": 4000 }));
-    for (drops, status) in [(false, 429), (true, 200)] {
+    for (refuses, status) in [(true, 429), (false, 200)] {
         let (upstream, gateway) = claude_is_throttled_with(false, |config| {
             let config = config.of_route("translate", true);
-            if drops { config.set("apis.on_unsupported", "drop") } else { config }
+            let thinking = vec!["additionalModelRequestFields.thinking".to_owned()];
+            if refuses { config.set("apis.refuse_parameters", thinking) } else { config }
         })
         .await;
         let got = post(&gateway, &path("converse"), &body).await;
         assert_eq!(got.status, status, "{}", got.text());
-        if drops {
+        if !refuses {
             let sent = upstream.seen()[1].body.to_string();
             assert!(!sent.contains("budget_tokens"), "{sent}");
             let dropped = got.header("x-sluice-dropped").unwrap();
