@@ -30,7 +30,7 @@ use super::own_answer;
 use super::passed_over;
 use super::relay::{self, ResponseBody, ResponseDeadline};
 use super::routed::RoutedRequest;
-use super::translated_answer::{Receiver, Sent, TranslatedAnswer};
+use super::translated_answer::{Receiver, Sent, TranslatedAnswer, Unheld};
 use super::translations::Translated;
 use super::upstream_request;
 use super::{bidirectional, shortage};
@@ -198,6 +198,12 @@ impl AttemptLoop {
                     let id = success.request_id();
                     self.routed.context.record_attempt(&target, SUCCESS, status, took, None, id);
                     self.note_answer(index);
+                    if let Some(Unheld::NoRoom(overloaded)) = sent.unheld {
+                        // The answer is paid for, and lost.
+                        let input = reservation.input();
+                        self.routed.context.charge_lost_attempt(&target, input)?;
+                        return Err(GatewayError::Overloaded(overloaded));
+                    }
                     self.routed.context.answer.choice = self.model_choice(index);
                     return Ok(Answer::Success(success, reservation, sent.answer));
                 }
@@ -316,7 +322,12 @@ impl AttemptLoop {
         let sent = match (translated, reply) {
             (Some(translated), Reply::Success(success)) => {
                 let receiver = self.receiver(target, translated);
-                Box::pin(receiver.receive(*success)).await
+                let sent = Box::pin(receiver.receive(*success)).await;
+                if let Some(unheld) = &sent.unheld {
+                    let unheld_answers = &self.gateway.metrics.unheld_answers;
+                    unheld_answers.with_label_values(&[unheld.name()]).inc();
+                }
+                sent
             }
             (_, reply) => reply.into(),
         };

@@ -15,6 +15,7 @@ use crate::bedrock::error::{Reported, plain_text};
 use crate::bedrock::sse::{self, DONE, Event, Form, Piece, Splitter, StreamReader};
 use crate::bedrock::{Api, ErrorKind, Usage};
 use crate::quota::Overloaded;
+use crate::upstream::message_for_client;
 
 /// Longest event that is read, in bytes. A longer one is passed on as its bytes come.
 const MAX_EVENT: usize = 1 << 20;
@@ -50,12 +51,18 @@ impl EventError {
         };
         // Without a name that is known it is a failure of the service.
         let kind = reported.kind().unwrap_or(ErrorKind::InternalServer);
-        let message = match plain_text(&reported.message, MAX_MESSAGE) {
-            message if message.is_empty() => "The upstream's stream has failed.".to_owned(),
-            message => message,
-        };
+        let message = failure_message(reported.kind(), &reported.message);
         let (param, code) = (reported.param.clone(), reported.code.clone());
         DialectError { param, code, ..DialectError::new(kind, message) }
+    }
+}
+
+/// The message of an error in the middle of a stream, when it is brought into another form: on one line, and without
+/// what may be a credential.
+pub(super) fn failure_message(kind: Option<ErrorKind>, message: &str) -> String {
+    match plain_text(message_for_client(kind, message), MAX_MESSAGE) {
+        message if message.is_empty() => "The upstream's stream has failed.".to_owned(),
+        message => message,
     }
 }
 

@@ -19,7 +19,7 @@ use http_body::{Body, Frame, SizeHint};
 use tokio::time::Instant;
 
 use super::context::{Guards, Outcome, RequestContext};
-use super::event_tap::EventError;
+use super::event_tap::{EventError, failure_message};
 use super::headers::strip_for_client;
 use super::own_headers::add_own_headers;
 use super::responses::IdSealer;
@@ -52,15 +52,15 @@ enum Inner<B> {
 }
 
 /// Of an answer so many bytes may be held without counting as in flight, since the bound on requests bounds them.
-const ORDINARY_HELD: usize = 16 * 1024;
+pub(super) const ORDINARY_HELD: usize = 16 * 1024;
 
 /// Past the deadline: if the relay last saw the upstream idle longer ago than this, the client is the
 /// slow side.
 const STALL_THRESHOLD: Duration = Duration::from_millis(500);
 
 /// Why what must be held of an answer can't be: it is too long, or too much else is in flight.
-const TOO_LONG: &str = "too_long";
-const NO_ROOM: &str = "no_room";
+pub(super) const TOO_LONG: &str = "too_long";
+pub(super) const NO_ROOM: &str = "no_room";
 
 /// When an answer must have ended: an extension of answers whose deadline is not that of every
 /// request.
@@ -313,10 +313,13 @@ impl<B: Body<Data = Bytes>> Relay<B> {
         };
         let held = this.usage_tap.held_bytes();
         if let Err(overloaded) = hold(&mut this.context.guards, held) {
-            return match this.usage_tap.holds_all() {
-                true => self.unusable(RewriteError::NoRoom(overloaded).into()),
-                false => Ok(self.end_with_event(&passed, &EventError::NoRoom(overloaded))),
-            };
+            let is_translated = this.usage_tap.is_translated();
+            if !is_translated && !this.usage_tap.holds_all() {
+                return Ok(self.end_with_event(&passed, &EventError::NoRoom(overloaded)));
+            }
+            this.context.answer.bytes += passed.len() as u64;
+            let end = self.unusable(RewriteError::NoRoom(overloaded).into())?;
+            return Ok([passed, end].concat().into());
         }
         // If the client leaves, the request costs what was relayed.
         if let (Some(reservation), Some(output)) =
@@ -388,7 +391,12 @@ impl<B: Body<Data = Bytes>> Relay<B> {
 
     /// Ends a body that can't be relayed any further.
     fn unusable(mut self: Pin<&mut Self>, error: TapError) -> Result<Bytes, RelayError> {
-        let message = error.to_string();
+        let message = match &error {
+            TapError::Answer(AnswerError::Exception { kind, message }) => {
+                failure_message(Some(*kind), message)
+            }
+            _ => error.to_string(),
+        };
         self.as_mut().project().context.set_client_message(&message);
         let unavailable = ErrorKind::ServiceUnavailable;
         let (kind, outcome, reason) = match &error {
@@ -408,7 +416,8 @@ impl<B: Body<Data = Bytes>> Relay<B> {
                     | AnswerError::NotJson => Outcome::StreamException,
                     _ => Outcome::StreamBroken,
                 };
-                (error.kind(), outcome, None)
+                let is_too_long = matches!(error, AnswerError::TooLong(_));
+                (error.kind(), outcome, is_too_long.then_some(TOO_LONG))
             }
         };
         self.count_unheld(reason);

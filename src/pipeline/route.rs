@@ -18,6 +18,7 @@ use super::stage::{AuthorizedRequest, BufferedRequest};
 use super::step::Step;
 use super::translations::{Translations, Way, source};
 use super::unservable::Unservable;
+use crate::api::messages_headers::BetaFlags;
 use crate::bedrock::body::{self, Peek};
 use crate::bedrock::extent::{self, Extent};
 use crate::bedrock::path::Resource;
@@ -69,6 +70,7 @@ impl Step<AuthorizedRequest> for RouteStep {
             may_await_grant: true,
             responses,
             translations,
+            betas: BetaFlags::default(),
         })
     }
 }

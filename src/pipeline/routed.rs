@@ -15,7 +15,7 @@ use super::rewritten_body::Change;
 use super::streaming_body::StreamingBody;
 use super::translated_answer::TranslatedAnswer;
 use super::translations::{Translated, Translations, Way};
-use crate::api::messages_headers;
+use crate::api::messages_headers::BetaFlags;
 use crate::bedrock::body::Peek;
 use crate::bedrock::path::Call;
 use crate::bedrock::sigv4::PayloadHash;
@@ -55,6 +55,8 @@ pub(super) struct RoutedRequest {
     pub(super) responses: Option<Box<ResponsesCall>>,
     /// Its translations; `None` if no candidate needs one.
     pub(super) translations: Option<Box<Translations>>,
+    /// Its beta flags, as Messages has them in a header.
+    pub(super) betas: BetaFlags,
 }
 
 impl RoutedRequest {
@@ -292,7 +294,8 @@ impl RoutedRequest {
             dropped_betas: match api {
                 Api::Messages => {
                     let table = self.context.gateway().betas(target);
-                    messages_headers::dropped(&self.head.headers, table)
+                    let endpoint = target.capabilities().service;
+                    self.betas.dropped(&self.head.headers, endpoint, table)
                 }
                 _ => None,
             },

@@ -12,6 +12,7 @@ use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderValue};
 use http_body_util::BodyExt as _;
 use tokio::time::Instant;
 
+use super::relay::{NO_ROOM, ORDINARY_HELD, TOO_LONG};
 use super::translations::{Back, Translated};
 use super::usage_tap::StreamTap;
 use crate::bedrock::dialect::DialectError;
@@ -36,11 +37,33 @@ pub(super) struct Sent {
     pub(super) reply: Reply,
     /// What goes with a success that is translated.
     pub(super) answer: Option<Box<TranslatedAnswer>>,
+    /// Why the gateway can't hold what it must hold of a success.
+    pub(super) unheld: Option<Unheld>,
 }
 
 impl From<Reply> for Sent {
     fn from(reply: Reply) -> Sent {
-        Sent { reply, answer: None }
+        Sent { reply, answer: None, unheld: None }
+    }
+}
+
+/// Why what must be held of an answer is not held.
+#[derive(Debug)]
+pub(super) enum Unheld {
+    /// It is longer than the gateway holds of any answer. Another target's may be shorter.
+    TooLong,
+    /// Too much else is in flight. The upstream has answered well, and another target's answer would find no more
+    /// room.
+    NoRoom(Overloaded),
+}
+
+impl Unheld {
+    /// Its name in metrics.
+    pub(super) fn name(&self) -> &'static str {
+        match self {
+            Unheld::TooLong => TOO_LONG,
+            Unheld::NoRoom(_) => NO_ROOM,
+        }
     }
 }
 
@@ -96,13 +119,21 @@ impl Receiver<'_> {
         match received {
             Ok(answer) => {
                 let reply = Reply::Success(Box::new(success));
-                Sent { reply, answer: Some(Box::new(answer)) }
+                Sent { reply, answer: Some(Box::new(answer)), unheld: None }
             }
-            Err(unusable) => Reply::Failure(Box::new(unusable.failure(request_id))).into(),
+            Err(NotReceived::NoRoom(overloaded)) => {
+                let reply = Reply::Success(Box::new(success));
+                Sent { reply, answer: None, unheld: Some(Unheld::NoRoom(overloaded)) }
+            }
+            Err(NotReceived::Unusable(unusable)) => {
+                let unheld = unusable.is_too_long().then_some(Unheld::TooLong);
+                let reply = Reply::Failure(Box::new(unusable.failure(request_id)));
+                Sent { reply, answer: None, unheld }
+            }
         }
     }
 
-    async fn whole(&mut self, success: &mut Success) -> Result<Option<Usage>, Unusable> {
+    async fn whole(&mut self, success: &mut Success) -> Result<Option<Usage>, NotReceived> {
         let mut whole = BytesMut::new();
         for chunk in success.buffered.drain(..) {
             whole.extend_from_slice(&chunk);
@@ -112,7 +143,7 @@ impl Receiver<'_> {
             if length > MAX_BODY {
                 return Err(AnswerError::TooLong(MAX_BODY).into());
             }
-            self.held.reserve_bytes(length).map_err(Unusable::Overloaded)?;
+            self.held.reserve_bytes(length).map_err(NotReceived::NoRoom)?;
             whole.extend_from_slice(&chunk);
         }
         let headers = &mut success.headers;
@@ -129,7 +160,7 @@ impl Receiver<'_> {
         Ok(usage)
     }
 
-    async fn stream(&mut self, success: &mut Success) -> Result<TranslatedStream, Unusable> {
+    async fn stream(&mut self, success: &mut Success) -> Result<TranslatedStream, NotReceived> {
         let mut stream = TranslatedStream {
             tap: StreamTap::with_initial_usage(),
             partial: BytesMut::new(),
@@ -147,7 +178,13 @@ impl Receiver<'_> {
         }
         while stream.out.is_empty() {
             match next(&mut success.body, self.idle, self.deadline).await? {
-                Some(chunk) => stream.read(&chunk)?,
+                Some(chunk) => {
+                    stream.read(&chunk)?;
+                    let held = stream.held_bytes();
+                    if held > ORDINARY_HELD {
+                        self.held.reserve_bytes(held).map_err(NotReceived::NoRoom)?;
+                    }
+                }
                 None => {
                     stream.finish()?;
                     break;
@@ -179,17 +216,32 @@ enum Unusable {
     /// The upstream fell silent for so long.
     Idle(Duration),
     Broken,
-    /// There is no room to hold it.
-    Overloaded(Overloaded),
 }
 
-impl From<AnswerError> for Unusable {
-    fn from(error: AnswerError) -> Unusable {
-        Unusable::Answer(error)
+/// Why there is nothing to go out.
+enum NotReceived {
+    Unusable(Unusable),
+    /// There is no room to hold it.
+    NoRoom(Overloaded),
+}
+
+impl From<Unusable> for NotReceived {
+    fn from(unusable: Unusable) -> NotReceived {
+        NotReceived::Unusable(unusable)
+    }
+}
+
+impl From<AnswerError> for NotReceived {
+    fn from(error: AnswerError) -> NotReceived {
+        Unusable::Answer(error).into()
     }
 }
 
 impl Unusable {
+    fn is_too_long(&self) -> bool {
+        matches!(self, Unusable::Answer(AnswerError::TooLong(_)))
+    }
+
     fn failure(self, id: Option<UpstreamRequestId>) -> Failure {
         let broken = |message| {
             let class = FailureClass::Transient;
@@ -208,11 +260,6 @@ impl Unusable {
                 let limit = humantime::format_duration(limit);
                 let message = format!("the upstream's answer stalled: nothing came for {limit}");
                 Failure::of_success(FailureClass::Slow, ErrorKind::ModelTimeout, message, id)
-            }
-            Unusable::Overloaded(overloaded) => {
-                let message = format!("The gateway is overloaded, please try again: {overloaded}.");
-                let class = FailureClass::ResourceExhausted;
-                Failure::of_success(class, ErrorKind::ServiceUnavailable, message, id)
             }
             Unusable::Broken => broken("the upstream's answer broke off".to_owned()),
         }
@@ -327,6 +374,11 @@ impl TranslatedStream {
     /// Whether the upstream's last event has come.
     pub(super) fn has_stopped(&self) -> bool {
         self.translator.has_stopped()
+    }
+
+    /// How many bytes are held of a frame that is not all there.
+    pub(super) fn held_bytes(&self) -> usize {
+        self.partial.len()
     }
 
     /// Whether the upstream's bytes so far end within a frame.

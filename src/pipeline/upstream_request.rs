@@ -115,10 +115,11 @@ fn changed_body(routed: &RoutedRequest, target: &Target, headers: &mut HeaderMap
     let operation = routed.call.operation;
     if operation.api() == Api::Messages {
         let table = routed.context.gateway().betas(target);
-        let flags = messages_headers::prepare(headers, table);
+        let endpoint = target.capabilities().service;
+        let flags = routed.betas.prepare(headers, endpoint, table);
         if target.counts_by_runtime(operation) {
             messages_headers::remove(headers);
-            return count_tokens::request(&routed.body, &flags);
+            return count_tokens::request(&routed.body, flags);
         }
     }
     let requested = routed.call.model()?;

@@ -146,6 +146,7 @@ impl UsageTap {
         match self {
             UsageTap::Events(tap) => tap.held_bytes(),
             UsageTap::Rewritten(_, body) => body.held_bytes(),
+            UsageTap::TranslatedStream(stream) => stream.held_bytes(),
             _ => 0,
         }
     }

@@ -702,15 +702,18 @@ fn is_known(config: &Config, model: &ModelId) -> bool {
     Service::ALL.into_iter().any(|it| facts(it).is_some_and(|facts| facts.is_listed))
 }
 
-/// What a model that the catalogue does not know may serve. No Claude has OpenAI's APIs, and no Nova has
-/// Anthropic's either: requests are translated for them.
-fn surfaces_of_unknown(service: Service, model: &ModelId) -> Surfaces {
+/// What a model that the catalogue does not know may serve: what the endpoint has, without the APIs that no model of
+/// its family has. Requests are translated for those.
+fn surfaces_of_unknown(config: &Config, configured: &config::Target, model: &ModelId) -> Surfaces {
+    let of_family = config.known_models.facts(model, &configured.region);
+    let is_known_family = of_family.is_some_and(|facts| !facts.surfaces.is_empty());
     let lacks: &[Surface] = match model.family() {
         Family::Anthropic => &[Surface::ChatCompletions, Surface::Responses],
         Family::Nova => &[Surface::ChatCompletions, Surface::Responses, Surface::Messages],
-        _ => &[],
+        Family::Unknown if !is_known_family => &[],
+        _ => &[Surface::Messages],
     };
-    Surfaces::of_endpoint(service).without(lacks.iter().copied().collect())
+    Surfaces::of_endpoint(configured.service).without(lacks.iter().copied().collect())
 }
 
 /// The route of a model that the config does not name.
@@ -724,7 +727,7 @@ fn unrouted_route(
     let mut configured = unrouted_target(config, model);
     if !is_known(config, model) {
         // A model may be newer than the catalogue. The upstream knows what it serves, and says so.
-        configured.surfaces = Some(surfaces_of_unknown(configured.service, model));
+        configured.surfaces = Some(surfaces_of_unknown(config, &configured, model));
     }
     let group = Arc::new(TargetGroup::default());
     let name = shared_name(&configured.name, &configured.region, model);

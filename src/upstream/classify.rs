@@ -97,13 +97,7 @@ pub fn classify(status: StatusCode, reported: &Reported) -> FailureClass {
         Some(ErrorKind::ServiceUnavailable | ErrorKind::InternalServer) => FailureClass::Transient,
         Some(ErrorKind::ModelTimeout | ErrorKind::RequestTimeout) => FailureClass::Slow,
         // The upstream sees the gateway's credentials, not the client's.
-        Some(
-            ErrorKind::ExpiredToken
-            | ErrorKind::UnrecognizedClient
-            | ErrorKind::InvalidSignature
-            | ErrorKind::IncompleteSignature
-            | ErrorKind::MissingAuthenticationToken,
-        ) => FailureClass::Unusable,
+        Some(kind) if refuses_credentials(kind) => FailureClass::Unusable,
         // OpenAI's dialect has the name that other services give a throttle in the code.
         Some(ErrorKind::Validation) if reported.code.as_deref().is_some_and(is_throttle_name) => {
             quota(&reported.message)
@@ -118,6 +112,18 @@ pub fn classify(status: StatusCode, reported: &Reported) -> FailureClass {
             _ => FailureClass::Terminal,
         },
     }
+}
+
+/// Whether an error refuses the credentials of the request.
+pub(super) fn refuses_credentials(kind: ErrorKind) -> bool {
+    matches!(
+        kind,
+        ErrorKind::ExpiredToken
+            | ErrorKind::UnrecognizedClient
+            | ErrorKind::InvalidSignature
+            | ErrorKind::IncompleteSignature
+            | ErrorKind::MissingAuthenticationToken
+    )
 }
 
 /// How certain it is that an error response denies the model or the operation.

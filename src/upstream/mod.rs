@@ -41,6 +41,7 @@ pub use classify::FailureClass;
 pub use connect::ConnectionGauges;
 pub use fetch::FetchError;
 pub use pool::set_shard;
+pub use reason::message_for_client;
 pub use reply::{ExpectedAnswer, Failure, Reply, Success, TimeLimit};
 pub use service::{ServiceError, ServiceRequest};
 

@@ -7,6 +7,7 @@
 use std::error::Error;
 use std::io::{self, ErrorKind};
 
+use super::classify::refuses_credentials;
 use super::connect::{ProxyConnectError, ResolveError};
 use crate::bedrock::error::{Reported, plain_text};
 use crate::config::tls_error;
@@ -18,10 +19,24 @@ pub(super) const MAX_REASON: usize = 200;
 const SECRET_WORDS: [&str; 7] =
     ["authorization", "aws4-", "bearer ", "basic ", "security-token", "securitytoken", "cookie"];
 
+/// What a client gets in place of an upstream's message about the gateway's own credentials.
+pub(super) const REFUSED_CREDENTIALS: &str =
+    "The upstream has refused the credentials of this gateway.";
+
 /// Whether a text seems to quote credentials.
 pub(super) fn quotes_credentials(text: &str) -> bool {
     let lower = text.to_ascii_lowercase();
     SECRET_WORDS.iter().any(|word| lower.contains(word))
+}
+
+/// The message of an error in an upstream's stream as a client may see it; empty if it seems to quote credentials.
+/// One that refuses the gateway's credentials may quote what was signed with them in any words.
+pub fn message_for_client(kind: Option<crate::bedrock::ErrorKind>, message: &str) -> &str {
+    match kind {
+        Some(kind) if refuses_credentials(kind) => REFUSED_CREDENTIALS,
+        _ if quotes_credentials(message) => "",
+        _ => message,
+    }
 }
 
 /// What an upstream has reported: the error's name, and the beginning of its message.

@@ -222,7 +222,7 @@ impl Failure {
         else {
             return self;
         };
-        let message = "The upstream has refused the credentials of this gateway.";
+        let message = reason::REFUSED_CREDENTIALS;
         let (head, body) = WireError::new(kind, message).into_response().into_parts();
         message.clone_into(&mut self.reported.message);
         let request_id = self.headers.remove(REQUEST_ID);

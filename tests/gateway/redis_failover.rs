@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::budgets::{ask, start, used, with_budget};
-use crate::stores::{NO_FINDING, analyze, has_ended, is_done, is_up};
+use crate::stores::{NO_FINDING, analyze, ask_api, has_ended, is_done, is_up};
 use crate::support::patience::eventually;
 use crate::support::{Address, Ask, Config, Gateway, PRIMARY, Redis, SECOND, Simulator, http};
 
@@ -95,6 +95,12 @@ async fn shares(gateway: &Gateway, redis: &Redis) {
     let before = heartbeat().await;
     eventually("a heartbeat", heartbeat, |now| !now.trim().is_empty() && *now != before).await;
     assert_eq!(Ask::new(gateway, "hello").bearer(crate::budgets::KEY).send().await.status, 200);
+    for (path, maximum) in [
+        ("/openai/v1/chat/completions", "max_completion_tokens"),
+        ("/anthropic/v1/messages", "max_tokens"),
+    ] {
+        assert_eq!(ask_api(gateway, path, maximum, 1).await.status, 200, "{path}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -27,12 +27,35 @@ async fn start(config: &Config) -> Gateway {
     Gateway::start_with(config, &[("TEAM_A_KEY", KEY)]).await
 }
 
-/// Spends so many tenths of a cent, in as many requests as given.
+/// Spends so many tenths of a cent, in as many requests as given: by Chat Completions, as native requests, and by
+/// Messages.
 async fn spend(gateway: &Gateway, requests: usize, tokens: u64) {
-    for _ in 0..requests {
-        let answer = ask(gateway, tokens).send().await;
+    for request in 0..requests {
+        let answer = match request % 3 {
+            0 => {
+                ask_api(gateway, "/openai/v1/chat/completions", "max_completion_tokens", tokens)
+                    .await
+            }
+            1 => ask(gateway, tokens).send().await,
+            _ => ask_api(gateway, "/anthropic/v1/messages", "max_tokens", tokens).await,
+        };
         assert_eq!(answer.status, 200, "{}", answer.text());
     }
+}
+
+/// The same as [`ask`] by another API.
+pub(crate) async fn ask_api(
+    gateway: &Gateway,
+    path: &str,
+    maximum: &str,
+    tokens: u64,
+) -> http::Response {
+    let text = format!("hello sim:tokens={tokens}");
+    let mut body = json!({ "model": PRIMARY, "messages": [{ "role": "user", "content": text }] });
+    body[maximum] = tokens.into();
+    let bearer = format!("Bearer {KEY}");
+    let url = format!("{}{path}", gateway.url());
+    http::post(&url, &[("authorization", &bearer)], body.to_string()).await
 }
 
 /// Waits until this is spent, in dollars of the ten.

@@ -140,6 +140,13 @@ impl Rig {
     async fn is_healthy(&self) {
         assert_eq!(http::get(&format!("http://{}/healthz", self.admin)).await.status, 200);
         assert_eq!(self.ask(PRIMARY).await, 200);
+        let message = serde_json::json!([{ "role": "user", "content": "hello" }]);
+        for path in ["/openai/v1/chat/completions", "/anthropic/v1/messages"] {
+            let body =
+                serde_json::json!({ "model": PRIMARY, "max_tokens": 8, "messages": message });
+            let url = format!("http://{}{path}", self.listen);
+            assert_eq!(http::post(&url, &[], body.to_string()).await.status, 200, "{path}");
+        }
     }
 
     async fn ends(mut self) -> ExitStatus {

@@ -61,6 +61,7 @@ fn routed(candidates: &[usize]) -> RoutedRequest {
         may_await_grant: true,
         responses: None,
         translations: None,
+        betas: Default::default(),
     }
 }
 

@@ -1,5 +1,6 @@
 //! OpenAI's and Anthropic's APIs: what goes through as it is, what is changed, and how failures look.
 
+mod cancels;
 mod counts;
 mod endpoints;
 mod errors;

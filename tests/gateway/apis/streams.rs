@@ -231,3 +231,23 @@ async fn events_pass_while_the_stream_is_open() {
     assert_eq!(log[0]["outcome"], "client_gone");
     assert!(log[0]["duration_ms"].as_u64().unwrap() < Duration::from_secs(20).as_millis() as u64);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_error_in_another_form_does_not_show_the_credentials_that_it_quotes() {
+    for error in [
+        "event: error\ndata: {\"message\":\"bad request: Authorization: Bearer s3cret\"}\n\n",
+        "data: {\"error\":\"it broke; cookie: s3cret\"}\n\n",
+        "event: expiredTokenException\ndata: {\"message\":\"the token s3cret has expired\"}\n\n",
+    ] {
+        for api in APIS {
+            let sent = format!("{}{error}", api.events()[..2].concat());
+            let upstream = Upstream::start(move |_, _, _| streamed(&sent)).await;
+            let gateway = gateway(&upstream, |config| config).await;
+            let text = post(&gateway, api.path, &[], api.body(true)).await.text();
+            assert!(text.contains("\"error\"") && !text.contains("s3cret"), "{}: {text}", api.name);
+            let log = gateway.access_log(1).await;
+            assert_eq!(log[0]["outcome"], "stream_exception", "{}", api.name);
+            assert!(!log[0].to_string().contains("s3cret"), "{}", log[0]);
+        }
+    }
+}

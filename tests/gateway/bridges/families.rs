@@ -91,19 +91,21 @@ async fn a_converse_request_is_adapted_to_the_other_family() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn thinking_falls_to_a_model_without_it_only_by_leave() {
+async fn what_advises_or_tunes_claude_is_left_out_for_a_model_without_it_and_named_unless_refused()
+{
     let thinking = json!({ "thinking": { "type": "enabled", "budget_tokens": 2000 } });
     let body = with(converse_body(), "additionalModelRequestFields", thinking);
     let body = with(body, "inferenceConfig", json!({ "maxTokens": 4000 }));
-    for (drops, status) in [(false, 429), (true, 200)] {
+    for (refuses, status) in [(true, 429), (false, 200)] {
         let (upstream, gateway) = claude_is_throttled_with(false, |config| {
             let config = config.of_route("translate", true);
-            if drops { config.set("apis.on_unsupported", "drop") } else { config }
+            let thinking = vec!["additionalModelRequestFields.thinking".to_owned()];
+            if refuses { config.set("apis.refuse_parameters", thinking) } else { config }
         })
         .await;
         let got = post(&gateway, &path("converse"), &body).await;
         assert_eq!(got.status, status, "{}", got.text());
-        if drops {
+        if !refuses {
             let sent = upstream.seen()[1].body.to_string();
             assert!(!sent.contains("budget_tokens"), "{sent}");
             let dropped = got.header("x-sluice-dropped").unwrap();
@@ -138,4 +140,35 @@ async fn without_leave_a_body_of_claude_stays_with_claude() {
     // A Converse body is common to all models.
     let got = post(&gateway, &path("converse"), &converse_body()).await;
     assert_eq!((got.status, got.header("x-sluice-translated")), (200, None), "{}", got.text());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_model_gets_by_translation_what_no_model_of_its_family_serves() {
+    const RESPONSES: &str = "/openai/v1/responses";
+    let (claude, nova) = ("us.anthropic.claude-opus-9", "us.amazon.nova-ultra-v9:0");
+    let response = json!({ "input": "hi", "store": false });
+    for (model, path, body, is_translated) in [
+        (claude, CHAT, chat(), true),
+        (claude, RESPONSES, response.clone(), true),
+        (claude, MESSAGES, message(), false),
+        (nova, CHAT, chat(), true),
+        (nova, MESSAGES, message(), true),
+        ("openai.gpt-9", MESSAGES, message(), true),
+        // What such a model has is the upstream's to say.
+        ("openai.gpt-9", CHAT, chat(), false),
+        ("openai.gpt-9", RESPONSES, response, false),
+        ("maker.new", CHAT, chat(), false),
+        ("maker.new", MESSAGES, message(), false),
+    ] {
+        let upstream = Bedrock::start(|_, _| converse_text("hello")).await;
+        let gateway = gateway(&upstream, &[("routed", NOVA)], |config| config).await;
+        let got = post(&gateway, path, &with(body, "model", model)).await;
+        let sent = upstream.seen().pop().unwrap().path;
+        let wanted = if is_translated { format!("/model/{model}/converse") } else { path.into() };
+        assert_eq!(sent, wanted, "{model} {}", got.text());
+        if is_translated {
+            assert_eq!(got.status, 200, "{model} {path} {}", got.text());
+            assert!(got.text().contains("hello"), "{}", got.text());
+        }
+    }
 }

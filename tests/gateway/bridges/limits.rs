@@ -97,3 +97,79 @@ async fn a_forced_guardrail_is_on_every_translated_request() {
         assert_eq!(sent["guardrailIdentifier"], "gr-1", "{path}");
     }
 }
+
+/// More than half of what may be in flight.
+const LARGE: usize = 60_000;
+
+/// A gateway with little room, and a first request that has taken most of it.
+async fn with_little_room(upstream: &Bedrock, body: &Value) -> (Gateway, JoinHandle<Response>) {
+    let targets = [("nova", NOVA), ("claude", CLAUDE)];
+    let little = |config: Config| config.set("server.max_in_flight_bytes", "100KB");
+    let gateway = gateway(upstream, &targets, little).await;
+    let (url, body) = (format!("{}{CHAT}", gateway.url()), body.to_string());
+    let first = tokio::spawn(async move { crate::support::http::post(&url, &[], body).await });
+    in_flight(&gateway, |bytes| bytes > 50_000.0).await;
+    (gateway, first)
+}
+
+async fn in_flight(gateway: &Gateway, wanted: impl Fn(f64) -> bool) {
+    let bytes = async || gateway.metrics().await.sum("sluice_in_flight_bytes", &[]);
+    crate::support::patience::eventually("in flight", bytes, |bytes| wanted(*bytes)).await;
+}
+
+async fn unheld(gateway: &Gateway, reason: &str) -> f64 {
+    let reason = [("reason", reason)];
+    gateway.metrics().await.sum("sluice_unheld_answers_total", &reason)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_that_finds_no_room_is_an_overload_and_blames_no_target() {
+    let upstream = Bedrock::start(|number, _| match number {
+        1 | 2 => {
+            let whole = converse_text(&"x".repeat(LARGE));
+            let (most, rest) = whole.split_at(whole.len() - 10);
+            [most, PAUSE, rest].concat()
+        }
+        _ => converse_text("hello"),
+    })
+    .await;
+    let (gateway, first) = with_little_room(&upstream, &chat()).await;
+    let refused = post(&gateway, CHAT, &chat()).await;
+    assert_eq!(refused.status, 503, "{}", refused.text());
+    assert_eq!(refused.header("retry-after"), Some("1"));
+    let error = &refused.json()["error"];
+    assert_eq!(error["type"], "server_error");
+    assert!(error["message"].as_str().unwrap().contains("overloaded"), "{error}");
+    assert_eq!(unheld(&gateway, "no_room").await, 1.0);
+    let log = gateway.access_log(1).await;
+    assert_eq!(log[0]["outcome"], "overloaded", "{}", log[0]);
+    assert_eq!(upstream.seen().len(), 2, "no other target is asked");
+    assert_eq!(gateway.target("nova").await["state"], "available");
+    first.abort();
+    in_flight(&gateway, |bytes| bytes == 0.0).await;
+    assert_eq!(post(&gateway, CHAT, &chat()).await.status, 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_whose_frame_finds_no_room_ends_with_an_error() {
+    let upstream = Bedrock::start(|_, _| {
+        let all = frames(&["hello", &"x".repeat(LARGE)]);
+        let long = &all[2];
+        let (most, rest) = long.split_at(long.len() - 10);
+        let head =
+            format!("HTTP/1.1 200 X\r\ncontent-type: {}\r\n\r\n", event_stream::CONTENT_TYPE);
+        [head.as_bytes(), &all[..2].concat(), most, PAUSE, rest].concat()
+    })
+    .await;
+    let body = with(chat(), "stream", true);
+    let (gateway, first) = with_little_room(&upstream, &body).await;
+    let text = post(&gateway, CHAT, &body).await.text();
+    let all = events(&text);
+    assert!(text.contains("hello") && !text.contains("[DONE]"), "{text}");
+    let error = &all.last().unwrap()["error"];
+    assert!(error["message"].as_str().unwrap().contains("overloaded"), "{text}");
+    assert_eq!(unheld(&gateway, "no_room").await, 1.0);
+    assert_eq!(gateway.access_log(1).await[0]["outcome"], "overloaded");
+    first.abort();
+    in_flight(&gateway, |bytes| bytes == 0.0).await;
+}

@@ -107,8 +107,10 @@ fn base_config(simulator: &Simulator) -> Config {
         .set("upstream.idle_timeout", "2s")
         .set("upstream.max_idle_per_host", 0)
         .set("retry.attempts", 2)
-        .set("retry.base_delay", "5ms")
-        .set("retry.max_delay", "5ms")
+        // A throttle of the last target pauses it for about this long. A busy machine must not outlast the pause
+        // before the request asks whether a target is free, or the cell would get one attempt more.
+        .set("retry.base_delay", "200ms")
+        .set("retry.max_delay", "200ms")
         .set("queue.max_wait", "0s")
 }
 
