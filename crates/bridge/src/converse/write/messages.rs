@@ -155,7 +155,7 @@ impl<'c> Writer<'_, 'c> {
             self.refuse_unanswered(message.at, target);
         }
         let is_cache_point = |block: &&Block<'_>| matches!(block.kind, BlockKind::CachePoint(_));
-        if message.blocks.iter().all(|block| is_cache_point(block)) {
+        if message.blocks.iter().all(is_cache_point) {
             target.invalid(message.at, "the message has no content, or only blank texts");
         }
         let is_document = |block: &&Block<'_>| matches!(block.kind, BlockKind::Document { .. });
