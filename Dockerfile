@@ -18,8 +18,8 @@ COPY crates/bridge/Cargo.toml crates/bridge/
 COPY crates/catalogue/Cargo.toml crates/catalogue/
 COPY crates/config/Cargo.toml crates/config/
 COPY crates/simulator/Cargo.toml crates/simulator/
-RUN mkdir src benches crates/bedrock/src crates/bridge/src crates/catalogue/src crates/config/src crates/simulator/src \
-    && touch src/lib.rs crates/bedrock/src/lib.rs crates/bridge/src/lib.rs crates/catalogue/src/lib.rs crates/config/src/lib.rs crates/simulator/src/lib.rs \
+RUN mkdir src benches crates/bedrock/src crates/bridge/benches crates/bridge/src crates/catalogue/src crates/config/src crates/simulator/src \
+    && touch src/lib.rs crates/bedrock/src/lib.rs crates/bridge/benches/translate.rs crates/bridge/src/lib.rs crates/catalogue/src/lib.rs crates/config/src/lib.rs crates/simulator/src/lib.rs \
     && echo 'fn main() {}' > src/main.rs \
     && sed -n 's/^name = "\(.*\)"$/\1/p' Cargo.toml | while read -r name; do \
          echo 'fn main() {}' > "benches/$name.rs"; done \
