@@ -316,7 +316,7 @@ bedrock = boto3.client(
 answer = bedrock.converse(
     modelId="{model}",
     messages=[{{"role": "user", "content": [{{"text": "Hello"}}]}}])
-print(answer["output"]["message"]["content"][0]["text"])
+print(answer["output"]["message"]["content"][-1]["text"])
 print("answered by", answer["ResponseMetadata"]["HTTPHeaders"]["x-sluice-model"])
 EOF
 

@@ -25,7 +25,7 @@ BY_VARIABLES = {
 import boto3
 answer = boto3.client("bedrock-runtime").converse(
     modelId="MODEL", messages=[{"role": "user", "content": [{"text": "Hello"}]}])
-print(answer["output"]["message"]["content"][0]["text"])
+print(answer["output"]["message"]["content"][-1]["text"])
 EOF""",
     "AWS CLI": """aws bedrock-runtime converse --model-id MODEL \
   --messages '[{"role":"user","content":[{"text":"Hello"}]}]'""",
@@ -33,7 +33,7 @@ EOF""",
 import { BedrockRuntimeClient, ConverseCommand } from "@aws-sdk/client-bedrock-runtime";
 const answer = await new BedrockRuntimeClient({}).send(new ConverseCommand({
   modelId: "MODEL", messages: [{ role: "user", content: [{ text: "Hello" }] }] }));
-console.log(answer.output.message.content[0].text);
+console.log(answer.output.message.content.at(-1).text);
 EOF""",
 }
 
