@@ -16,15 +16,14 @@ const NOT_HERE: &str = "the gateway does not serve this API below this prefix; i
 
 /// The answer to a path of a part of OpenAI's or Anthropic's APIs that the gateway does not have.
 const NO_SUCH_PART: &str = "the gateway does not serve this part of the API; it serves Chat Completions, Responses, \
-     Messages with the count of their tokens, and the list of models";
+     Embeddings, Messages with the count of their tokens, and the list of models";
 
 /// The answer to a path that neither of them has.
 const NO_SUCH_PATH: &str = "no operation of OpenAI's or Anthropic's API has this path; the base URL of the client may \
      have a prefix too many or too few";
 
 /// The first segments of the parts of OpenAI's and Anthropic's APIs that the gateway does not have.
-const OTHER_PARTS: [&str; 22] = [
-    "embeddings",
+const OTHER_PARTS: [&str; 21] = [
     "completions",
     "complete",
     "moderations",
@@ -51,14 +50,7 @@ const OTHER_PARTS: [&str; 22] = [
 /// What to say of a path below a prefix that is none of an API that the gateway has.
 fn unserved(rest: &str) -> &'static str {
     let first = rest.trim_start_matches('/').split('/').next().unwrap_or_default();
-    match first {
-        "embeddings" => {
-            "the gateway does not serve OpenAI's embeddings; call an embedding model with InvokeModel of Bedrock's \
-             own API"
-        }
-        first if OTHER_PARTS.contains(&first) => NO_SUCH_PART,
-        _ => NO_SUCH_PATH,
-    }
+    if OTHER_PARTS.contains(&first) { NO_SUCH_PART } else { NO_SUCH_PATH }
 }
 
 /// The prefixes of one config, with what is served below each.
@@ -194,7 +186,6 @@ mod tests {
         assert_eq!(unknown("/openai/v1/messages"), Err(PathError::Unserved(NOT_HERE)));
         assert_eq!(unknown("/anthropic/v1/chat/completions"), Err(PathError::Unserved(NOT_HERE)));
         for (path, says) in [
-            ("/v1/embeddings", "InvokeModel"),
             ("/openai/v1/files/file_1/content", "Chat Completions, Responses"),
             ("/anthropic/v1/messages/batches", "Chat Completions, Responses"),
             ("/v1/chat", "base URL"),

@@ -291,7 +291,7 @@ mod tests {
             (503, Some("ServiceUnavailableException"), "", FailureClass::Transient),
             (500, Some("InternalServerException"), "", FailureClass::Transient),
             (502, None, "", FailureClass::Transient),
-            (504, None, "", FailureClass::Transient),
+            (504, None, "", FailureClass::Slow),
             (408, Some("ModelTimeoutException"), "", FailureClass::Slow),
             (408, None, "", FailureClass::Slow),
             (424, Some("ModelErrorException"), "", FailureClass::Terminal),
