@@ -35,7 +35,7 @@ use sluice_catalogue::Catalogue;
 struct Case<'a> {
     source: String,
     model: String,
-    /// For the reader: which trap or row it shows.
+    /// For the reader: what it shows.
     #[serde(default)]
     #[expect(dead_code, reason = "for the reader of the file")]
     about: Option<String>,
