@@ -12,6 +12,7 @@ mod answer;
 pub mod chat;
 pub mod conversation;
 pub mod converse;
+mod effort;
 pub mod embeddings;
 mod fields;
 pub mod invoke;

@@ -7,6 +7,7 @@ use sluice_catalogue::Effort;
 
 use super::request::Reader;
 use crate::conversation::{AnswerFormat, CacheTtl, Thinking, ThinkingDisplay};
+use crate::effort;
 use crate::fields;
 
 impl<'a> Reader<'_, '_, 'a> {
@@ -109,18 +110,10 @@ impl<'a> Reader<'_, '_, 'a> {
 
     /// An effort is also a wish to think, and `none` one not to.
     pub(super) fn reasoning_effort(&mut self, value: &RawValue) -> Option<()> {
-        let effort = match fields::text(value).as_deref() {
-            Some("none") => Effort::None,
-            Some("minimal") => Effort::Minimal,
-            Some("low") => Effort::Low,
-            Some("medium") => Effort::Medium,
-            Some("high") => Effort::High,
-            Some("xhigh") => Effort::Xhigh,
-            Some("max") => Effort::Max,
-            _ => {
-                let why = "must be `none`, `minimal`, `low`, `medium`, `high`, `xhigh` or `max`";
-                return self.refuse("reasoning_effort", why);
-            }
+        let name = fields::text(value);
+        let Some(effort) = name.as_deref().and_then(effort::by_name) else {
+            let why = "must be `none`, `minimal`, `low`, `medium`, `high`, `xhigh` or `max`";
+            return self.refuse("reasoning_effort", why);
         };
         let thinking = if effort == Effort::None { Thinking::Off } else { Thinking::Adaptive };
         self.conversation.effort = Some(effort);

@@ -12,6 +12,7 @@ use sluice_catalogue::Effort;
 use crate::conversation::{
     AnswerFormat, At, Block, BlockKind, Conversation, Json, Role, Tool, ToolChoice, Turn,
 };
+use crate::effort;
 use crate::fields::{self, Members};
 use crate::report::Report;
 
@@ -291,20 +292,11 @@ fn output<'a>(value: &'a RawValue, conversation: &mut Conversation<'a>, report: 
 
 /// An effort by its name.
 fn effort(value: &RawValue, param: &str, report: &mut Report<'_>) -> Option<Effort> {
-    let effort = match fields::text(value).as_deref() {
-        Some("none") => Effort::None,
-        Some("minimal") => Effort::Minimal,
-        Some("low") => Effort::Low,
-        Some("medium") => Effort::Medium,
-        Some("high") => Effort::High,
-        Some("xhigh") => Effort::Xhigh,
-        Some("max") => Effort::Max,
-        _ => {
-            wrong(param, "`low`, `medium`, `high`, `xhigh` or `max`", report);
-            return None;
-        }
-    };
-    Some(effort)
+    let effort = fields::text(value).as_deref().and_then(effort::by_name);
+    if effort.is_none() {
+        wrong(param, "`low`, `medium`, `high`, `xhigh` or `max`", report);
+    }
+    effort
 }
 
 /// A text as a block.

@@ -8,6 +8,7 @@ use sluice_catalogue::Effort;
 
 use super::parts::openai_ttl;
 use crate::conversation::{AnswerFormat, CacheTtl, Conversation, Thinking, ThinkingDisplay};
+use crate::effort;
 use crate::fields::{self, Members};
 use crate::report::Report;
 
@@ -23,7 +24,7 @@ pub(super) fn read_reasoning(
     for (name, value) in reasoning.iter().filter(|(_, value)| !fields::is_null(value)) {
         let text = fields::text(value);
         match (name, text.as_deref()) {
-            ("effort", Some(text)) => match effort(text) {
+            ("effort", Some(text)) => match effort::by_name(text) {
                 Some(effort) => {
                     // An effort is also a wish to think, and `none` one not to.
                     let thinks = effort != Effort::None;
@@ -55,19 +56,6 @@ pub(super) fn read_reasoning(
             }
         }
     }
-}
-
-fn effort(name: &str) -> Option<Effort> {
-    Some(match name {
-        "none" => Effort::None,
-        "minimal" => Effort::Minimal,
-        "low" => Effort::Low,
-        "medium" => Effort::Medium,
-        "high" => Effort::High,
-        "xhigh" => Effort::Xhigh,
-        "max" => Effort::Max,
-        _ => return None,
-    })
 }
 
 /// Reads `text`; returns the JSON of its format.

@@ -4,6 +4,7 @@ use sluice_bedrock::Family;
 use sluice_catalogue::Effort;
 
 use crate::conversation::{Conversation, Thinking, ThinkingDisplay};
+use crate::effort;
 use crate::json::Object;
 use crate::model::ThinkingForm;
 use crate::source::Source;
@@ -183,7 +184,7 @@ fn budget(
     let is_beside = !matches!(wish, Wish::Adaptive);
     match effort.and_then(|effort| target.model.effort_up_to(effort)) {
         Some(effort) if is_beside => {
-            plan.effort = Some(name(effort));
+            plan.effort = Some(effort::name(effort));
             plan.beta = Some("effort-2025-11-24");
         }
         None if is_beside && effort.is_some() => no_effort(target),
@@ -236,7 +237,7 @@ fn adaptive(wish: Wish, effort: Option<Effort>, target: &mut Target<'_, '_>) -> 
         }
     }
     match wanted.map(|wanted| target.model.effort_up_to(wanted)) {
-        Some(Some(effort)) => plan.effort = Some(name(effort)),
+        Some(Some(effort)) => plan.effort = Some(effort::name(effort)),
         Some(None) if effort.is_some() && matches!(wish, Wish::Unsaid | Wish::Off) => {
             no_effort(target);
         }
@@ -286,26 +287,14 @@ fn by_effort(wish: Wish, effort: Option<Effort>, target: &mut Target<'_, '_>) ->
     };
     let form = match wanted.and_then(|wanted| target.model.effort_up_to(wanted)) {
         None => Form::Unsaid,
-        Some(effort) if is_gpt(target) => Form::Reasoning(name(effort)),
-        Some(effort) => Form::Effort(name(effort)),
+        Some(effort) if is_gpt(target) => Form::Reasoning(effort::name(effort)),
+        Some(effort) => Form::Effort(effort::name(effort)),
     };
     ThinkingPlan { form, ..ThinkingPlan::default() }
 }
 
 fn is_gpt(target: &Target<'_, '_>) -> bool {
     target.model.family == Family::OpenAi && !target.model.id.contains("gpt-oss")
-}
-
-fn name(effort: Effort) -> &'static str {
-    match effort {
-        Effort::None => "none",
-        Effort::Minimal => "minimal",
-        Effort::Low => "low",
-        Effort::Medium => "medium",
-        Effort::High => "high",
-        Effort::Xhigh => "xhigh",
-        Effort::Max => "max",
-    }
 }
 
 /// The budget for an effort, where a model knows budgets alone.
