@@ -26,6 +26,8 @@ pub mod limits;
 
 pub mod routing;
 
+pub mod media;
+
 pub mod quota;
 
 pub mod upstream;

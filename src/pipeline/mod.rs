@@ -54,6 +54,7 @@ mod passed_over;
 mod policy;
 mod read_body;
 mod relay;
+mod remote_media;
 mod resolve_model;
 mod responses;
 mod rewritten_body;

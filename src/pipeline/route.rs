@@ -296,7 +296,7 @@ fn prepare(
         let is_first_choice = route.is_first_choice(target, requested);
         match translations.make(target, is_first_choice, body, policy) {
             Ok(number) => {
-                candidate.way = Way::Translated(Some(number));
+                candidate.way = Way::Translated(number);
                 return Ok(());
             }
             Err(refusal) => {

@@ -12,13 +12,15 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderName};
 
 use super::context::RequestContext;
+use super::remote_media::MediaState;
 use crate::api::messages_headers;
 use crate::bedrock::betas::{self, Filtered};
 use crate::bedrock::sigv4::PayloadHash;
 use crate::bedrock::{Api, Family, ModelId, Operation, ServiceTier, body, guardrail};
 use crate::bridge::conversation::Json;
 use crate::bridge::invoke::to_claude;
-use crate::bridge::{AnswerContext, DropPolicy, Hub, Model, Refusal, Source};
+use crate::bridge::remote_media::RemoteMedia;
+use crate::bridge::{AnswerContext, CachePolicy, DropPolicy, Hub, Model, Refusal, Source};
 use crate::catalogue::{BetaSurface, Surface};
 use crate::routing::Target;
 
@@ -59,6 +61,8 @@ pub(super) struct Translated {
     pub(super) hash: OnceLock<PayloadHash>,
     /// What the target does not get, with commas between the names.
     pub(super) dropped: Option<Box<str>>,
+    /// What was added to cache the prompt, with commas between the names.
+    pub(super) added: Option<Box<str>>,
     /// The beta flags that it does not get.
     pub(super) dropped_betas: Option<Box<str>>,
     /// What translates the answer back.
@@ -91,7 +95,23 @@ pub(super) struct Translations {
     requested: ModelId,
     streams: bool,
     headers: FromHeaders,
+    cache_policy: CachePolicy,
+    /// What is at addresses in the request.
+    pub(super) media: MediaState,
     made: Vec<Made>,
+}
+
+/// Why there is no translation.
+enum NotMade {
+    Refused(Refusal),
+    /// These must be fetched first. All else of the request can be translated.
+    Needs(Vec<RemoteMedia>),
+}
+
+impl From<Refusal> for NotMade {
+    fn from(refusal: Refusal) -> NotMade {
+        NotMade::Refused(refusal)
+    }
 }
 
 /// What was made for a model.
@@ -127,12 +147,15 @@ impl Translations {
             requested: requested.clone(),
             streams: context.call.streams,
             headers: FromHeaders::read(source, context, headers),
+            cache_policy: context.gateway().cache_policy,
+            media: MediaState::new(context.gateway()),
             made: Vec::new(),
         }
     }
 
-    /// Makes the translation for a target's model, unless it is made, and gives its number. A model that is not
-    /// the first choice answers in place of the one that was asked for.
+    /// Makes the translation for a target's model, unless it is made, and gives its number; `None` if what is at
+    /// addresses must be fetched first. A model that is not the first choice answers in place of the one that was
+    /// asked for.
     ///
     /// # Errors
     /// If the model can't carry the request, or no model can.
@@ -142,17 +165,25 @@ impl Translations {
         is_first_choice: bool,
         body: &[u8],
         policy: &DropPolicy,
-    ) -> Result<u8, Refusal> {
+    ) -> Result<Option<u8>, Refusal> {
         let model = model_of(target);
         let by_invoke = self.goes_by_invoke(target);
         let is_alike = |made: &Made| made.model == *model && made.by_invoke == by_invoke;
         let number = match self.made.iter().position(is_alike) {
             Some(number) => number,
             None => {
-                let result = match (by_invoke, is_first_choice) {
+                let made = match (by_invoke, is_first_choice) {
                     (true, _) => self.for_claude(target, body, policy),
                     (false, true) => self.for_converse(&model, body, policy),
                     (false, false) => self.for_converse(&model, body, &policy.for_another_model()),
+                };
+                let result = match made {
+                    Ok(translated) => Ok(translated),
+                    Err(NotMade::Refused(refusal)) => Err(refusal),
+                    Err(NotMade::Needs(media)) => {
+                        self.media = MediaState::Needed(media);
+                        return Ok(None);
+                    }
                 };
                 self.made.push(Made { model: model.into_owned(), by_invoke, result });
                 self.made.len() - 1
@@ -161,7 +192,7 @@ impl Translations {
         match self.made.get(number).map(|made| &made.result) {
             Some(Err(refusal)) => Err(refusal.clone()),
             // More models than that are in no route.
-            _ => u8::try_from(number).map_err(|_| too_many()),
+            _ => u8::try_from(number).map(Some).map_err(|_| too_many()),
         }
     }
 
@@ -182,9 +213,25 @@ impl Translations {
         target: &Target,
         body: &[u8],
         policy: &DropPolicy,
-    ) -> Result<Translated, Refusal> {
+    ) -> Result<Translated, NotMade> {
         let [_, betas] = &self.headers.betas;
-        let to_claude::Request { body, dropped } = to_claude::request(body, &betas.kept, policy)?;
+        let with_media = match self.media.fetched() {
+            [] => Cow::Borrowed(body),
+            fetched => Cow::Owned(to_claude::with_media(body, fetched)),
+        };
+        let cached = to_claude::cached_by(&with_media, self.cache_policy, &model_of(target));
+        let (cached, added) = match cached {
+            Some((cached, added)) => (Cow::Owned(cached), added),
+            None => (with_media, Vec::new()),
+        };
+        let to_claude::Request { body, dropped } =
+            to_claude::request(&cached, &betas.kept, policy)?;
+        if self.media.can_be_fetched() {
+            let needed = to_claude::remote_media(&body);
+            if !needed.is_empty() {
+                return Err(NotMade::Needs(needed));
+            }
+        }
         let mut body = Bytes::from(body);
         let operation = match self.streams {
             true => Operation::InvokeModelWithResponseStream,
@@ -200,6 +247,7 @@ impl Translations {
             body,
             hash: OnceLock::new(),
             dropped: joined(&dropped, ", "),
+            added: joined(&added, ", "),
             dropped_betas: joined(&betas.dropped, ","),
             back: Back::Claude,
         })
@@ -210,10 +258,18 @@ impl Translations {
         model: &Model,
         body: &[u8],
         policy: &DropPolicy,
-    ) -> Result<Translated, Refusal> {
+    ) -> Result<Translated, NotMade> {
         let mut hub = Hub::read(self.source, body, policy)?;
         let headers = &self.headers;
         let conversation = &mut hub.conversation;
+        let mut needed = Vec::new();
+        if self.media.can_be_fetched() {
+            needed = conversation.remote_media();
+            conversation.set_no_media();
+        }
+        for fetched in self.media.fetched() {
+            conversation.set_media(fetched);
+        }
         // The operation says it, of Bedrock's own.
         conversation.streams = self.streams;
         if let Some(guardrail) = &headers.guardrail {
@@ -226,7 +282,11 @@ impl Translations {
         if model.is_claude() {
             conversation.betas.extend(betas.kept.iter().map(|flag| Cow::Borrowed(&**flag)));
         }
+        let added = hub.conversation.cache_by(self.cache_policy, model);
         let translation = hub.write(model, policy)?;
+        if !needed.is_empty() {
+            return Err(NotMade::Needs(needed));
+        }
         let mut body = translation.body;
         if let Some(performance) = &headers.performance {
             insert_first(&mut body, performance);
@@ -236,6 +296,7 @@ impl Translations {
             body: body.into(),
             hash: OnceLock::new(),
             dropped: joined(&translation.dropped, ", "),
+            added: joined(&added, ", "),
             dropped_betas: joined(&betas.dropped, ","),
             back: Back::Converse(translation.answer),
         })

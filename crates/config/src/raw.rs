@@ -19,7 +19,9 @@ use serde::Deserialize;
 use serde::Serialize;
 use smart_default::SmartDefault;
 
-pub(super) use apis::{RawApis, RawEmbeddings, RawMessages, RawModels, RawOpenAiApi, RawResponses};
+pub(super) use apis::{
+    RawApis, RawEmbeddings, RawMessages, RawModels, RawOpenAiApi, RawRemoteMedia, RawResponses,
+};
 pub(super) use clients::{RawClient, RawIssuer};
 pub(super) use jobs::RawJobs;
 
