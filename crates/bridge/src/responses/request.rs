@@ -153,7 +153,9 @@ fn member<'a>(
         "store" if fields::boolean(value).is_some() => {}
         "metadata" if fields::is_object(value) => {
             repeated.metadata = json;
-            report.dropped("metadata");
+            if fields::members(value).is_some_and(|pairs| pairs.iter().next().is_some()) {
+                report.dropped("metadata");
+            }
         }
         "user" | "safety_identifier" | "prompt_cache_key" if fields::is_text(value) => {
             match name {
