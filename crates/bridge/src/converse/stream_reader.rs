@@ -260,7 +260,7 @@ impl StreamReader {
         if let Some(citation) = delta.citation {
             if self.held.is_none() {
                 let block = self.block(upstream, BlockKind::Text, each)?;
-                each(Event::Citation { block, citation: fields::json(citation) });
+                each(Event::Citation { block, citation: fields::json(citation.into()) });
             }
             return Ok(());
         }
@@ -379,7 +379,7 @@ impl StreamReader {
         }
         self.has_stopped = true;
         self.reasoning_tokens = told.reasoning_tokens;
-        let fields = stop.additional_model_response_fields.map(fields::json);
+        let fields = stop.additional_model_response_fields.map(|it| fields::json(it.into()));
         if reason == StopReason::EndTurn && self.next_block == 0 {
             let fields = fields.map(|Json(json)| Json(Cow::Owned(json.into_owned())));
             let stop_sequence = told.stop_sequence.map(|text| text.to_string());
@@ -431,7 +431,7 @@ impl StreamReader {
             tier: metadata.service_tier.and_then(|tier| tier.name).map(|Text(name)| name),
             of_converse: of_converse
                 .into_iter()
-                .filter_map(|(name, value)| Some((name, fields::json(value?))))
+                .filter_map(|(name, value)| Some((name, fields::json(value?.into()))))
                 .collect(),
         });
         Ok(())

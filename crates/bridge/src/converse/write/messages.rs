@@ -93,7 +93,7 @@ fn role(turn: &Turn<'_>, target: &mut Target<'_, '_>) -> Role {
 /// Whether a block is sent, apart from cache points.
 fn is_content(block: &Block<'_>, target: &Target<'_, '_>) -> bool {
     match &block.kind {
-        BlockKind::Text(text) => !text.trim().is_empty(),
+        BlockKind::Text(text) => !text.is_blank(),
         // Signatures are checked, so that another family's thinking, or what is not signed, is refused.
         BlockKind::Reasoning { signature, .. } => {
             target.model.is_claude() && signature.as_ref().is_some_and(|it| !it.is_empty())
