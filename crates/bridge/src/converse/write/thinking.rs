@@ -162,8 +162,10 @@ fn without_thinking(
         Wish::Adaptive | Wish::Budget(_) => {
             target.advice(Field::Thinking, "is not taken by this model, which does not think");
         }
-        Wish::Unsaid | Wish::Off if effort.is_some() => no_effort(target),
         Wish::Unsaid | Wish::Off => {}
+    }
+    if effort.is_some() {
+        no_effort(target);
     }
     ThinkingPlan::default()
 }
@@ -295,7 +297,12 @@ fn nova(
 fn by_effort(wish: Wish, effort: Option<Effort>, target: &mut Target<'_, '_>) -> ThinkingPlan {
     let can_be_off = target.model.efforts.contains(&Effort::None);
     let wanted = match wish {
-        Wish::Off if can_be_off => Some(Effort::None),
+        Wish::Off if can_be_off => {
+            if effort.is_some() {
+                no_effort(target);
+            }
+            Some(Effort::None)
+        }
         Wish::Off => {
             target.unsupported(Field::Thinking, "can't be turned off: this model always thinks");
             None
