@@ -261,17 +261,21 @@ impl Translations {
     ) -> Result<Translated, NotMade> {
         let mut hub = Hub::read(self.source, body, policy)?;
         let headers = &self.headers;
-        let conversation = &mut hub.conversation;
         let mut needed = Vec::new();
         if self.media.can_be_fetched() {
-            needed = conversation.remote_media();
-            conversation.set_no_media();
+            needed = hub.conversation.remote_media();
+            hub.conversation.set_no_media();
         }
         for fetched in self.media.fetched() {
-            conversation.set_media(fetched);
+            hub.conversation.set_media(fetched);
         }
         // The operation says it, of Bedrock's own.
-        conversation.streams = self.streams;
+        hub.conversation.streams = self.streams;
+        if hub.echo.model.is_empty() {
+            // Of InvokeModel the path says it.
+            self.requested.as_str().clone_into(&mut hub.echo.model);
+        }
+        let conversation = &mut hub.conversation;
         if let Some(guardrail) = &headers.guardrail {
             conversation.guardrail = Some(Json(Cow::Borrowed(guardrail)));
         }

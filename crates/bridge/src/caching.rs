@@ -152,7 +152,7 @@ impl Conversation<'_> {
 /// Adds a point behind the last block that goes to the model, if it can be cached.
 fn add_behind_last(blocks: &mut Vec<Block<'_>>, ttl: CacheTtl, model: &Model) -> bool {
     let is_sent =
-        |block: &Block<'_>| !matches!(&block.kind, BlockKind::Text(text) if text.trim().is_empty());
+        |block: &Block<'_>| !matches!(&block.kind, BlockKind::Text(text) if text.is_blank());
     let last = blocks.iter().rposition(is_sent);
     let Some((index, block)) = last.and_then(|index| Some((index, blocks.get(index)?))) else {
         return false;
@@ -175,7 +175,7 @@ fn add_behind_last(blocks: &mut Vec<Block<'_>>, ttl: CacheTtl, model: &Model) ->
 /// The bytes of a block, as far as they tell how long it is for the model.
 fn len(block: &Block<'_>) -> usize {
     match &block.kind {
-        BlockKind::Text(text) => text.len(),
+        BlockKind::Text(text) => text.json_len(),
         BlockKind::Image(media)
         | BlockKind::Audio(media)
         | BlockKind::Video(media)

@@ -27,7 +27,9 @@ mod request_metadata;
 pub mod responses;
 mod source;
 mod stream;
+mod text;
 mod translation;
+mod value;
 
 pub use answer::{Answer, AnswerError, Content, Event, StopReason};
 pub use caching::CachePolicy;

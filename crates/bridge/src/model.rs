@@ -115,7 +115,8 @@ impl Model {
             takes_hour_cache: is_claude && has_hour_price,
             min_cache_tokens: facts.min_cache_tokens,
             takes_sampling: facts.has("sampling").unwrap_or(true),
-            takes_json_schema: has("converse_json_schema"),
+            // Some models have it by both names, older ones by that of every API alone.
+            takes_json_schema: has("converse_json_schema") || has("structured_output"),
             takes_prefill: has("assistant_prefill"),
             thinking,
             thinks_by_default: has("thinking_by_default") || has("thinking_always_on"),
