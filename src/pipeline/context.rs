@@ -123,6 +123,8 @@ pub(super) struct Timing {
 #[derive(Debug)]
 pub(super) struct Answer {
     pub(super) attempts: Vec<Attempt>,
+    /// What the calls took of which the request is made; nothing for all that stand for themselves.
+    pub(super) calls: CallTotals,
     /// Targets ranked above the last attempted one that were skipped without an attempt. If no
     /// target answered: all targets without an attempt.
     pub(super) passed_over: PassedOverTargets,
@@ -148,6 +150,15 @@ pub(super) struct Answer {
     /// The message in the answer, if the request failed.
     message: Option<Box<str>>,
     outcome: Outcome,
+}
+
+/// What the calls took of which a request is made, those that were answered. Each has a record of its own, too.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct CallTotals {
+    /// The attempts of all.
+    pub(super) attempts: u64,
+    /// The longest time that one has spent in the queue, in milliseconds.
+    pub(super) queued_ms: u64,
 }
 
 /// What the request holds. Each guard settles or gives back when it is dropped, so the record's end
@@ -204,6 +215,7 @@ impl RequestContext {
             consumption: Consumption::default(),
             answer: Answer {
                 attempts: Vec::new(),
+                calls: CallTotals::default(),
                 passed_over: PassedOverTargets::default(),
                 is_best_passed_over: false,
                 fallback_reason: None,

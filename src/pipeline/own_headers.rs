@@ -8,7 +8,7 @@ use smallvec::SmallVec;
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use super::context::{RequestContext, millis};
+use super::context::{CallTotals, RequestContext, millis};
 use super::headers::value;
 use crate::api::rate_limit_headers::{self, RateLimits};
 use crate::bedrock::Dialect;
@@ -44,8 +44,9 @@ pub(super) fn add_own_headers(head: &mut HeaderMap, context: &RequestContext) {
         }
     }
     head.insert(REQUEST_ID, request_id);
-    head.insert(ATTEMPTS, count(context.answer.attempts.len() as u64));
-    head.insert(QUEUED, count(millis(context.timing.queued)));
+    let calls = &context.answer.calls;
+    head.insert(ATTEMPTS, count(context.answer.attempts.len() as u64 + calls.attempts));
+    head.insert(QUEUED, count(millis(context.timing.queued).max(calls.queued_ms)));
     if let Some(left) = context.account().and_then(|account| account.little_left()) {
         head.insert(BUDGET, value(&usd(left).to_string()));
     }
@@ -67,6 +68,13 @@ pub(super) fn add_own_headers(head: &mut HeaderMap, context: &RequestContext) {
             head.insert(FALLBACK_REASON, HeaderValue::from_static(reason));
         }
     }
+}
+
+/// What the headers of an answer say of the call that got it.
+pub(super) fn totals_of(head: &HeaderMap) -> CallTotals {
+    let number = |name| head.get(name).and_then(|value| value.to_str().ok()?.parse().ok());
+    let number = |name: HeaderName| number(name).unwrap_or(0);
+    CallTotals { attempts: number(ATTEMPTS), queued_ms: number(QUEUED) }
 }
 
 /// Adds the request's id under the name that the SDKs of a dialect read, and the client's limits. The limits of
