@@ -57,7 +57,7 @@ async fn models_of_other_families_are_asked_by_converse() {
         let calls = calls.iter().filter(|line| line["operation"] == "InvokeModel");
         for line in calls {
             assert_eq!(line["translated"], "converse", "{line}");
-            assert!(line["input_tokens"].as_u64() > Some(0), "{line}");
+            assert!(line["usage"]["input"].as_u64() > Some(0), "{line}");
         }
     }
 }
