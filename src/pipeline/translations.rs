@@ -95,9 +95,14 @@ pub(super) struct Translations {
     requested: ModelId,
     streams: bool,
     headers: FromHeaders,
+<<<<<<< HEAD
     cache_policy: CachePolicy,
     /// What is at addresses in the request.
     pub(super) media: MediaState,
+=======
+    /// What may be left out of a request that the gateway made itself, whatever the config says of clients'.
+    own_policy: Option<DropPolicy>,
+>>>>>>> trunk
     made: Vec<Made>,
 }
 
@@ -135,20 +140,27 @@ struct FromHeaders {
 }
 
 impl Translations {
-    /// None so far, of a request in this form.
+    /// None so far, of a request in this form. `is_own` says that the gateway has made it, and not a client.
     pub(super) fn new(
         source: Source,
         requested: &ModelId,
         context: &RequestContext,
         headers: &HeaderMap,
+        is_own: bool,
     ) -> Translations {
+        let adapting =
+            DropPolicy { drops: true, is_for_another_model: true, ..DropPolicy::default() };
         Translations {
             source,
             requested: requested.clone(),
             streams: context.call.streams,
             headers: FromHeaders::read(source, context, headers),
+<<<<<<< HEAD
             cache_policy: context.gateway().cache_policy,
             media: MediaState::new(context.gateway()),
+=======
+            own_policy: is_own.then_some(adapting),
+>>>>>>> trunk
             made: Vec::new(),
         }
     }
@@ -172,7 +184,12 @@ impl Translations {
         let number = match self.made.iter().position(is_alike) {
             Some(number) => number,
             None => {
+<<<<<<< HEAD
                 let made = match (by_invoke, is_first_choice) {
+=======
+                let policy = self.own_policy.as_ref().unwrap_or(policy);
+                let result = match (by_invoke, is_first_choice) {
+>>>>>>> trunk
                     (true, _) => self.for_claude(target, body, policy),
                     (false, true) => self.for_converse(&model, body, policy),
                     (false, false) => self.for_converse(&model, body, &policy.for_another_model()),
