@@ -95,14 +95,11 @@ pub(super) struct Translations {
     requested: ModelId,
     streams: bool,
     headers: FromHeaders,
-<<<<<<< HEAD
     cache_policy: CachePolicy,
     /// What is at addresses in the request.
     pub(super) media: MediaState,
-=======
     /// What may be left out of a request that the gateway made itself, whatever the config says of clients'.
     own_policy: Option<DropPolicy>,
->>>>>>> trunk
     made: Vec<Made>,
 }
 
@@ -155,12 +152,9 @@ impl Translations {
             requested: requested.clone(),
             streams: context.call.streams,
             headers: FromHeaders::read(source, context, headers),
-<<<<<<< HEAD
             cache_policy: context.gateway().cache_policy,
             media: MediaState::new(context.gateway()),
-=======
             own_policy: is_own.then_some(adapting),
->>>>>>> trunk
             made: Vec::new(),
         }
     }
@@ -184,12 +178,8 @@ impl Translations {
         let number = match self.made.iter().position(is_alike) {
             Some(number) => number,
             None => {
-<<<<<<< HEAD
-                let made = match (by_invoke, is_first_choice) {
-=======
                 let policy = self.own_policy.as_ref().unwrap_or(policy);
-                let result = match (by_invoke, is_first_choice) {
->>>>>>> trunk
+                let made = match (by_invoke, is_first_choice) {
                     (true, _) => self.for_claude(target, body, policy),
                     (false, true) => self.for_converse(&model, body, policy),
                     (false, false) => self.for_converse(&model, body, &policy.for_another_model()),
