@@ -91,6 +91,8 @@ pub(super) struct Translations {
     requested: ModelId,
     streams: bool,
     headers: FromHeaders,
+    /// What may be left out of a request that the gateway made itself, whatever the config says of clients'.
+    own_policy: Option<DropPolicy>,
     made: Vec<Made>,
 }
 
@@ -115,18 +117,22 @@ struct FromHeaders {
 }
 
 impl Translations {
-    /// None so far, of a request in this form.
+    /// None so far, of a request in this form. `is_own` says that the gateway has made it, and not a client.
     pub(super) fn new(
         source: Source,
         requested: &ModelId,
         context: &RequestContext,
         headers: &HeaderMap,
+        is_own: bool,
     ) -> Translations {
+        let adapting =
+            DropPolicy { drops: true, is_for_another_model: true, ..DropPolicy::default() };
         Translations {
             source,
             requested: requested.clone(),
             streams: context.call.streams,
             headers: FromHeaders::read(source, context, headers),
+            own_policy: is_own.then_some(adapting),
             made: Vec::new(),
         }
     }
@@ -149,6 +155,7 @@ impl Translations {
         let number = match self.made.iter().position(is_alike) {
             Some(number) => number,
             None => {
+                let policy = self.own_policy.as_ref().unwrap_or(policy);
                 let result = match (by_invoke, is_first_choice) {
                     (true, _) => self.for_claude(target, body, policy),
                     (false, true) => self.for_converse(&model, body, policy),
