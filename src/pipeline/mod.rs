@@ -68,6 +68,7 @@ mod streaming_body;
 #[cfg(test)]
 mod tests;
 mod translated_answer;
+mod translated_headers;
 mod translations;
 mod unservable;
 mod upstream_request;
