@@ -25,7 +25,10 @@ fn messages(path: &str) -> Value {
 
 async fn policy_gateway(upstream: &Bedrock, model: &str) -> Gateway {
     gateway(upstream, &[("model", model)], |config| {
-        config.set("apis.prompt_caching.add_points", true).set("apis.prompt_caching.min_ttl", "1h")
+        config
+            .set("apis.prompt_caching.add_points", true)
+            .set("apis.prompt_caching.min_ttl", "1h")
+            .every_target("surfaces", vec!["invoke_model", "converse"])
     })
     .await
 }
@@ -92,5 +95,5 @@ async fn parameters_are_recorded_by_leave_alone() {
     assert_eq!(got.status, 200, "{}", got.text());
     assert_eq!(upstream.seen()[0].body["requestMetadata"], json!({ "team": "a" }));
     let dropped = got.header("x-sluice-dropped").unwrap();
-    assert_eq!(dropped, "user, metadata.x");
+    assert_eq!(dropped, "metadata.x, user");
 }

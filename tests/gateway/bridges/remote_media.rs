@@ -130,7 +130,9 @@ async fn claude_gets_bytes_by_invoke_model_too() {
         "/a.pdf" => say(200, "application/pdf", b"%PDF-1.7"),
         _ => image(),
     };
-    let rig = Rig::new(&[("claude", CLAUDE)], script, |config| config).await;
+    let by_invoke =
+        |config: Config| config.every_target("surfaces", vec!["invoke_model", "converse"]);
+    let rig = Rig::new(&[("claude", CLAUDE)], script, by_invoke).await;
     let source = |path| json!({ "type": "url", "url": rig.url("localhost", path) });
     let content = json!([
         { "type": "image", "source": source("/a.png") },
