@@ -23,7 +23,8 @@ use crate::bedrock::body::{self, Peek};
 use crate::bedrock::extent::{self, Extent};
 use crate::bedrock::path::Resource;
 use crate::bedrock::{Features, ModelId, Operation, ServiceTier};
-use crate::bridge::{DropPolicy, Refusal};
+use crate::bridge::conversation::CacheTtl;
+use crate::bridge::{CachePolicy, DropPolicy, Refusal};
 use crate::catalogue::{Surface, Surfaces};
 use crate::limits::{PolicyDenial, Prices};
 use crate::routing::{self, Bound, RequestSize, Target, balance};
@@ -181,7 +182,7 @@ fn route(
     context.call.is_latency_optimized = extent.is_latency_optimized;
     context.call.streams =
         operation.is_stream() || peek.parameters.stream && !operation.counts_tokens();
-    let size = RequestSize {
+    let mut size = RequestSize {
         body_bytes: body.len(),
         thinking: peek.thinking_budget,
         extent,
@@ -207,6 +208,10 @@ fn route(
         })
         .map(|(position, (target, _))| (position, target))
         .collect();
+    // Points that the gateway adds write to a cache, too; those of the client are counted already.
+    let CachePolicy { adds_points, min_ttl } = gateway.cache_policy;
+    let may_add = adds_points && min_ttl == CacheTtl::Hour && !translated.is_empty();
+    size.extent.writes_cache |= may_add;
     let none_allowed = targets.is_empty();
     targets.retain(|(_, target)| !eligibility.is_unpriced(target));
     if targets.is_empty() {
