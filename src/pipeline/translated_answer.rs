@@ -31,6 +31,9 @@ const MAX_BODY: usize = 32 << 20;
 /// Longest frame of a stream, in bytes.
 const MAX_FRAME: usize = 4 << 20;
 
+/// A stream keeps a buffer of so many bytes for its next events.
+const KEPT_BUFFER: usize = 4 * 1024;
+
 /// What came of an attempt.
 #[derive(Debug)]
 pub(super) struct Sent {
@@ -386,8 +389,13 @@ impl TranslatedStream {
         !self.partial.is_empty()
     }
 
+    /// A copy of what is to go out, which takes one allocation. A buffer that goes out itself would be grown anew
+    /// by each event.
     fn take(&mut self) -> Bytes {
-        std::mem::take(&mut self.out).into()
+        let out = Bytes::copy_from_slice(&self.out);
+        self.out.clear();
+        self.out.shrink_to(KEPT_BUFFER);
+        out
     }
 
     fn finish(&mut self) -> Result<(), AnswerError> {
@@ -398,7 +406,6 @@ impl TranslatedStream {
     }
 
     fn read(&mut self, chunk: &Bytes) -> Result<(), AnswerError> {
-        self.tap.pass(chunk);
         if self.partial.is_empty() {
             // Most chunks are whole frames, which are read where they lie.
             let read = self.frames(chunk)?;
@@ -417,12 +424,13 @@ impl TranslatedStream {
         }
     }
 
-    /// Translates the whole frames in front, and gives their length.
+    /// Reads and translates the whole frames in front, and gives their length.
     fn frames(&mut self, bytes: &[u8]) -> Result<usize, AnswerError> {
         let mut read = 0;
         while let Some(rest) = bytes.get(read..).filter(|rest| !rest.is_empty()) {
             match Frame::read(rest) {
                 Ok(Some(frame)) => {
+                    self.tap.note(&frame);
                     self.translator.frame(&frame, &mut self.out)?;
                     read += frame.len;
                 }

@@ -6,7 +6,7 @@
 //! Messages go to Claude by InvokeModel, which has the same schema, and all else goes by Converse.
 
 use std::borrow::Cow;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName};
@@ -97,7 +97,7 @@ pub(super) struct Translations {
 /// What was made for a model.
 #[derive(Debug)]
 struct Made {
-    model: Model,
+    model: Arc<Model>,
     by_invoke: bool,
     result: Result<Translated, Refusal>,
 }
@@ -145,7 +145,7 @@ impl Translations {
     ) -> Result<u8, Refusal> {
         let model = model_of(target);
         let by_invoke = self.goes_by_invoke(target);
-        let is_alike = |made: &Made| made.model == *model && made.by_invoke == by_invoke;
+        let is_alike = |made: &Made| made.model == model && made.by_invoke == by_invoke;
         let number = match self.made.iter().position(is_alike) {
             Some(number) => number,
             None => {
@@ -154,7 +154,7 @@ impl Translations {
                     (false, true) => self.for_converse(&model, body, policy),
                     (false, false) => self.for_converse(&model, body, &policy.for_another_model()),
                 };
-                self.made.push(Made { model: model.into_owned(), by_invoke, result });
+                self.made.push(Made { model, by_invoke, result });
                 self.made.len() - 1
             }
         };
@@ -305,13 +305,13 @@ fn name_in_converse(tier: ServiceTier) -> Option<&'static str> {
 }
 
 /// What translations must know of a target's model; its largest answer may have been learned.
-fn model_of(target: &Target) -> Cow<'_, Model> {
+fn model_of(target: &Target) -> Arc<Model> {
     let model = target.translated_model();
     match target.named_output() {
         Some(learned) if model.max_output_tokens.is_none() => {
-            Cow::Owned(Model { max_output_tokens: Some(learned), ..model.clone() })
+            Arc::new(Model { max_output_tokens: Some(learned), ..Model::clone(model) })
         }
-        _ => Cow::Borrowed(model),
+        _ => Arc::clone(model),
     }
 }
 
