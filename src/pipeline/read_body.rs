@@ -23,13 +23,13 @@ use super::stage::{BufferedRequest, ObservedRequest, ParsedRequest};
 use super::streaming_body::StreamingBody;
 use crate::auth::PendingAuth;
 use crate::bedrock::Operation;
-use crate::bedrock::sigv4::{PayloadHash, PayloadHasher};
+use crate::bedrock::sigv4::PayloadHasher;
 use crate::limits::PolicyDenial;
 use crate::upstream::events::Source;
 
-/// Larger bodies are parsed, and hashed if they are not yet, on a thread that serves no connections:
-/// that takes about a millisecond for each megabyte. The thread of the connection reads them.
-const LARGE: usize = 512 * 1024;
+/// Larger bodies are parsed, translated, and hashed if they are not yet, on a thread that serves no
+/// connections: that takes about a millisecond for each megabyte. The thread of the connection reads them.
+pub(super) const LARGE: usize = 512 * 1024;
 
 /// The layer of [`ReadBody`].
 #[derive(Clone, Debug)]
@@ -69,17 +69,13 @@ where
         let next = self.inner.clone();
         let mut ready = std::mem::replace(&mut self.inner, next);
         Box::pin(async move {
-            let mut buffered = read(request).await?;
+            let buffered = read(request).await?;
             if buffered.body.len() <= LARGE {
                 return ready.call(buffered).await;
             }
             let offload = buffered.context.gateway().offload.clone();
-            // The inner steps look into the body, and hash it to sign it.
-            let answering = offload.run(false, move || {
-                buffered.hash.get_or_insert_with(|| PayloadHash::of(&buffered.body));
-                ready.call(buffered)
-            });
-            answering.await.await
+            // The inner steps look into the body, translate it, and hash what goes upstream.
+            offload.run(false, move || ready.call(buffered)).await.await
         })
     }
 }

@@ -12,6 +12,7 @@ use super::error::{GatewayError, RequestError};
 use super::gateway::rates;
 use super::inbound::InternalRequest;
 use super::passed_over;
+use super::read_body::LARGE;
 use super::responses::ResponsesCall;
 use super::routed::{CandidateState, LeaveReason, RoutedRequest};
 use super::stage::{AuthorizedRequest, BufferedRequest};
@@ -54,7 +55,7 @@ impl Step<AuthorizedRequest> for RouteStep {
         let RoutingDecision { responses, translations, peek, size, candidates, route } = decision;
         let BufferedRequest { head, context, call, body, hash, events, .. } = buffered;
         let hash = hash.map_or_else(OnceLock::new, OnceLock::from);
-        Ok(RoutedRequest {
+        let routed = RoutedRequest {
             head,
             context,
             call,
@@ -71,7 +72,11 @@ impl Step<AuthorizedRequest> for RouteStep {
             responses,
             translations,
             betas: BetaFlags::default(),
-        })
+        };
+        if routed.body.len() > LARGE {
+            routed.hash_ahead();
+        }
+        Ok(routed)
     }
 }
 

@@ -148,6 +148,21 @@ impl RoutedRequest {
         }
     }
 
+    /// Hashes what the best candidate gets, which signing needs later. Of a large body this step runs where it
+    /// delays no other request.
+    pub(super) fn hash_ahead(&self) {
+        let mut candidates = self.candidates.iter();
+        let (body, hash) = match candidates.find(|it| it.leave_reason.is_none()).map(|it| it.way) {
+            Some(Way::Translated(Some(number))) => {
+                let made = self.translations.as_ref().and_then(|all| all.get(number));
+                let Some(translated) = made else { return };
+                (&translated.body, &translated.hash)
+            }
+            _ => (&self.body, &self.hash),
+        };
+        hash.get_or_init(|| PayloadHash::of(body));
+    }
+
     /// Notes how the target that answers got the request.
     pub(super) fn note_translation(&mut self, target: &Target) {
         let Ok(Some(translated)) = self.translated(target) else { return };

@@ -24,7 +24,7 @@ const ALIAS: &str = "alias";
 /// | 4 | `none-at-all` | the same |
 ///
 /// These are its candidates, by position, in their rank.
-fn routed(candidates: &[usize]) -> RoutedRequest {
+pub(super) fn routed(candidates: &[usize]) -> RoutedRequest {
     let target = |name: &str, more: &str| format!("[targets.{name}]\nmodel = '{MODEL}'\n{more}\n");
     let sections = [
         target("a", "rpm = 1"),
