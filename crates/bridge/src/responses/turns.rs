@@ -53,7 +53,7 @@ impl Turns {
         let unreadable = TurnsError::Unreadable("the response");
         let document = fields::document(response).map_err(|_| unreadable)?;
         let members = fields::members(document).ok_or(unreadable)?;
-        let output = members.get("output").filter(|output| fields::is_array(output));
+        let output = members.get("output").filter(|output| fields::is_array(*output));
         output.map(|output| inner(output.get())).ok_or(unreadable)
     }
 
