@@ -180,7 +180,7 @@ impl AttemptLoop {
                 self.routed.leave_denied();
                 continue;
             }
-            if !self.routed.translate(index) {
+            if !self.routed.translate(index).await {
                 permit.release();
                 continue;
             }
@@ -350,6 +350,7 @@ impl AttemptLoop {
             idle: target.endpoint.idle_timeout,
             deadline: self.deadline,
             held: self.gateway.in_flight.guard_for_bytes(),
+            offload: self.gateway.offload.clone(),
         }
     }
 

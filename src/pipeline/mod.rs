@@ -67,6 +67,7 @@ mod streaming_body;
 #[cfg(test)]
 mod tests;
 mod translated_answer;
+mod translated_stream;
 mod translations;
 mod unservable;
 mod upstream_request;

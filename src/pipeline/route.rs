@@ -22,9 +22,10 @@ use crate::api::messages_headers::BetaFlags;
 use crate::bedrock::body::{self, Peek};
 use crate::bedrock::extent::{self, Extent};
 use crate::bedrock::path::Resource;
-use crate::bedrock::{Features, ModelId, Operation, ServiceTier};
+use crate::bedrock::{Api, Features, ModelId, Operation, ServiceTier};
 use crate::bridge::{DropPolicy, Refusal};
 use crate::catalogue::{Surface, Surfaces};
+use crate::config::Translate;
 use crate::limits::{PolicyDenial, Prices};
 use crate::routing::{self, Bound, RequestSize, Target, balance};
 use crate::telemetry::ModelLatency;
@@ -72,6 +73,19 @@ impl Step<AuthorizedRequest> for RouteStep {
             translations,
             betas: BetaFlags::default(),
         })
+    }
+}
+
+/// Whether routing may translate the body for its first candidate, which takes longer than to look into it.
+pub(super) fn may_translate(request: &BufferedRequest) -> bool {
+    let operation = request.call.operation;
+    let Resource::Model(model) = &request.call.resource else { return false };
+    match request.context.gateway().router.configured(model) {
+        Some(route) => {
+            route.translate == Translate::Families
+                || route.with_capabilities().any(|(_, it)| !it.serves(operation))
+        }
+        None => operation.api() != Api::Bedrock,
     }
 }
 

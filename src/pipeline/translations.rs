@@ -12,6 +12,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderName};
 
 use super::context::RequestContext;
+use super::offload::LARGE_TRANSLATION;
 use crate::api::messages_headers;
 use crate::bedrock::betas::{self, Filtered};
 use crate::bedrock::sigv4::PayloadHash;
@@ -197,8 +198,8 @@ impl Translations {
         }
         Ok(Translated {
             operation,
+            hash: hash_of_large(&body),
             body,
-            hash: OnceLock::new(),
             dropped: joined(&dropped, ", "),
             dropped_betas: joined(&betas.dropped, ","),
             back: Back::Claude,
@@ -233,8 +234,8 @@ impl Translations {
         }
         Ok(Translated {
             operation: translation.operation,
+            hash: hash_of_large(&body),
             body: body.into(),
-            hash: OnceLock::new(),
             dropped: joined(&translation.dropped, ", "),
             dropped_betas: joined(&betas.dropped, ","),
             back: Back::Converse(translation.answer),
@@ -312,6 +313,15 @@ fn model_of(target: &Target) -> Cow<'_, Model> {
             Cow::Owned(Model { max_output_tokens: Some(learned), ..model.clone() })
         }
         _ => Cow::Borrowed(model),
+    }
+}
+
+/// The hash of a large body, which is translated where it delays no other request, and would be hashed where it
+/// does.
+fn hash_of_large(body: &[u8]) -> OnceLock<PayloadHash> {
+    match body.len() > LARGE_TRANSLATION {
+        true => OnceLock::from(PayloadHash::of(body)),
+        false => OnceLock::new(),
     }
 }
 

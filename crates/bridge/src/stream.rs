@@ -1,7 +1,7 @@
 //! A stream's way through the hub: frames of ConverseStream in, the client's events out.
 //!
 //! The translator holds no more than one frame and a few counters, unless a JSON answer must be checked as a
-//! whole. A stream without its last event is a failure: it gets no ordinary end.
+//! whole or the last event repeats the answer; it says how much it holds, within bounds. A stream without its last event is a failure: it gets no ordinary end.
 
 use sluice_bedrock::dialect::DialectError;
 use sluice_bedrock::event_stream::Frame;
@@ -72,6 +72,17 @@ impl StreamTranslator {
     /// Whether the upstream's last event has come.
     pub fn has_stopped(&self) -> bool {
         self.has_stopped
+    }
+
+    /// How many bytes are held of what has come: text that must be checked as a whole, or that the last event
+    /// repeats.
+    pub fn held_bytes(&self) -> usize {
+        let by_writer = match &self.writer {
+            Writer::Responses(writer) => writer.held_bytes(),
+            Writer::Messages(writer) | Writer::Invoke(writer) => writer.held_bytes(),
+            Writer::Chat(_) | Writer::Converse(_) => 0,
+        };
+        self.reader.held_bytes() + by_writer
     }
 
     /// Of Responses: the JSON of the output's items that are done, with commas between them, for what the

@@ -118,6 +118,11 @@ impl StreamWriter {
         }
     }
 
+    /// How many bytes are held for the last event, about.
+    pub(crate) fn held_bytes(&self) -> usize {
+        self.held
+    }
+
     pub(crate) fn finish(&mut self, out: &mut Vec<u8>) {
         if self.has_failed {
             return;
