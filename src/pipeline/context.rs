@@ -76,6 +76,9 @@ pub(super) struct CallerInfo {
     peer: Peer,
     pub(super) client: Option<Caller>,
     pub(super) priority: Priority,
+    /// The requests that the client's rate has left, where this process counts it and the client's API shows
+    /// it. Written by `limit`.
+    pub(super) requests_left: Option<u32>,
     /// The client's limit that refused the request. Written by the relay.
     pub(super) limited_by: Option<&'static str>,
     /// The client's policy that refused the request. Written by the relay.
@@ -123,6 +126,8 @@ pub(super) struct Timing {
 #[derive(Debug)]
 pub(super) struct Answer {
     pub(super) attempts: Vec<Attempt>,
+    /// What the calls took of which the request is made; nothing for all that stand for themselves.
+    pub(super) calls: CallTotals,
     /// Targets ranked above the last attempted one that were skipped without an attempt. If no
     /// target answered: all targets without an attempt.
     pub(super) passed_over: PassedOverTargets,
@@ -148,6 +153,15 @@ pub(super) struct Answer {
     /// The message in the answer, if the request failed.
     message: Option<Box<str>>,
     outcome: Outcome,
+}
+
+/// What the calls took of which a request is made, those that were answered. Each has a record of its own, too.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct CallTotals {
+    /// The attempts of all.
+    pub(super) attempts: u64,
+    /// The longest time that one has spent in the queue, in milliseconds.
+    pub(super) queued_ms: u64,
 }
 
 /// What the request holds. Each guard settles or gives back when it is dropped, so the record's end
@@ -189,6 +203,7 @@ impl RequestContext {
                 peer,
                 client: None,
                 priority: Priority::Normal,
+                requests_left: None,
                 limited_by: None,
                 denied_by: None,
             },
@@ -204,6 +219,7 @@ impl RequestContext {
             consumption: Consumption::default(),
             answer: Answer {
                 attempts: Vec::new(),
+                calls: CallTotals::default(),
                 passed_over: PassedOverTargets::default(),
                 is_best_passed_over: false,
                 fallback_reason: None,

@@ -5,6 +5,7 @@ use http::HeaderMap;
 
 use super::context::RequestContext;
 use super::gateway::rates;
+use super::inbound::InternalRequest;
 use super::policy;
 use super::translations::{Way, source};
 use super::unservable::Unservable;
@@ -36,9 +37,12 @@ pub(super) struct Eligibility<'a> {
     pub(super) translate: Translate,
 }
 
-/// The family whose schema a body has. An opaque ARN does not show it; the first target of its route
-/// does.
-pub(super) fn family(model: &ModelId, route: &Route) -> Family {
+/// The family whose schema a body has: that which the module says that made the request, else the model's. An opaque
+/// ARN does not show it; the first target of its route does.
+pub(super) fn family(model: &ModelId, route: &Route, chosen: Option<&InternalRequest>) -> Family {
+    if let Some(family) = chosen.and_then(|chosen| chosen.body_family) {
+        return family;
+    }
     match model.family() {
         Family::Unknown => {
             let first = route.with_capabilities().next();
@@ -61,7 +65,10 @@ impl Eligibility<'_> {
             || capabilities.service == Endpoint::Runtime
                 && self.operation == Operation::CreateChatCompletion;
         let passes = takes_guardrail && capabilities.serves(self.operation);
-        let way = if passes && !self.is_for_another_family(capabilities) {
+        let is_native = passes
+            && !self.is_for_another_family(capabilities)
+            && !(self.is_ignored_format(capabilities) && self.may_translate(capabilities));
+        let way = if is_native {
             Way::PassThrough
         } else if self.may_translate(capabilities) {
             Way::Translated(None)
@@ -104,6 +111,13 @@ impl Eligibility<'_> {
             && self.family != Family::Unknown
             && self.family != capabilities.family
             && !capabilities.is_opaque
+    }
+
+    /// Whether the client asks for a form of the answer which the target's own API would leave aside without a word.
+    fn is_ignored_format(&self, capabilities: &Capabilities) -> bool {
+        capabilities.ignores_chat_formats
+            && self.operation == Operation::CreateChatCompletion
+            && self.peek.features.contains(Features::STRUCTURED_OUTPUT)
     }
 
     /// Whether the request may be translated for the target.

@@ -8,9 +8,9 @@ use smallvec::SmallVec;
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use super::context::{RequestContext, millis};
+use super::context::{CallTotals, RequestContext, millis};
 use super::headers::value;
-use crate::api::rate_limit_headers::{self, RateLimits};
+use crate::api::rate_limit_headers::{self, Limit, RateLimits};
 use crate::bedrock::Dialect;
 use crate::limits::usd;
 
@@ -44,8 +44,9 @@ pub(super) fn add_own_headers(head: &mut HeaderMap, context: &RequestContext) {
         }
     }
     head.insert(REQUEST_ID, request_id);
-    head.insert(ATTEMPTS, count(context.answer.attempts.len() as u64));
-    head.insert(QUEUED, count(millis(context.timing.queued)));
+    let calls = &context.answer.calls;
+    head.insert(ATTEMPTS, count(context.answer.attempts.len() as u64 + calls.attempts));
+    head.insert(QUEUED, count(millis(context.timing.queued).max(calls.queued_ms)));
     if let Some(left) = context.account().and_then(|account| account.little_left()) {
         head.insert(BUDGET, value(&usd(left).to_string()));
     }
@@ -69,6 +70,13 @@ pub(super) fn add_own_headers(head: &mut HeaderMap, context: &RequestContext) {
     }
 }
 
+/// What the headers of an answer say of the call that got it.
+pub(super) fn totals_of(head: &HeaderMap) -> CallTotals {
+    let number = |name| head.get(name).and_then(|value| value.to_str().ok()?.parse().ok());
+    let number = |name: HeaderName| number(name).unwrap_or(0);
+    CallTotals { attempts: number(ATTEMPTS), queued_ms: number(QUEUED) }
+}
+
 /// Adds the request's id under the name that the SDKs of a dialect read, and the client's limits. The limits of
 /// the upstream are not the client's.
 fn add_dialect_headers(
@@ -89,7 +97,12 @@ fn add_dialect_headers(
     let own = context.gateway().limits.snapshot(caller);
     let target = context.answer.target.as_ref();
     let target = target.map(|target| target.quota().snapshot(Instant::now()));
-    let limits = RateLimits::of_client_or_target(&own, target.as_ref());
+    let mut limits = RateLimits::of_client_or_target(&own, target.as_ref());
+    if let (Some(left), Some(rate)) =
+        (context.caller.requests_left, context.gateway().limits.rate(caller))
+    {
+        limits.requests = Limit::of_rate(rate.requests_per_minute(), rate.burst(), left);
+    }
     rate_limit_headers::insert(head, context.call.dialect, &limits, SystemTime::now());
 }
 

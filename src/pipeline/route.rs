@@ -180,7 +180,7 @@ fn route(
     }
     let is_routed = pattern.is_some();
     context.call.pattern = pattern;
-    let family = eligibility::family(model, &route);
+    let family = eligibility::family(model, &route, chosen);
     let is_bidirectional = operation == Operation::InvokeModelWithBidirectionalStream;
     let Body { bytes: body, peek } = body;
     let peek = peek.map_or_else(|| body::peek(operation, family, body), Ok).or_else(|error| {
@@ -257,7 +257,8 @@ fn route(
     if !translated.is_empty()
         && let Some(source) = source(operation, family)
     {
-        let all = translations.insert(Box::new(Translations::new(source, model, context, headers)));
+        let made = Translations::new(source, model, context, headers, chosen.is_some());
+        let all = translations.insert(Box::new(made));
         let prepared = prepare(all, &mut candidates, (&route, model), body, &gateway.drop_policy);
         if let Err(refusal) = prepared {
             let passed_over = &mut context.answer.passed_over;

@@ -9,6 +9,7 @@ use tokio::time::Instant;
 
 use super::context::RequestContext;
 use super::headers::ForcedGuardrail;
+use super::inbound::InternalRequest;
 use super::relay::RelayPlan;
 use super::responses::ResponsesCall;
 use super::rewritten_body::Change;
@@ -72,6 +73,11 @@ impl RoutedRequest {
             return true;
         };
         self.route.is_first_choice(target, requested)
+    }
+
+    /// What the module says that made the request; `None` if a client did.
+    pub(super) fn internal(&self) -> Option<&InternalRequest> {
+        self.head.extensions.get::<InternalRequest>()
     }
 
     /// What the request would take of a target's quota.

@@ -92,6 +92,8 @@ pub(super) struct Translations {
     requested: ModelId,
     streams: bool,
     headers: FromHeaders,
+    /// What may be left out of a request that the gateway made itself, whatever the config says of clients'.
+    own_policy: Option<DropPolicy>,
     made: Vec<Made>,
 }
 
@@ -116,18 +118,22 @@ struct FromHeaders {
 }
 
 impl Translations {
-    /// None so far, of a request in this form.
+    /// None so far, of a request in this form. `is_own` says that the gateway has made it, and not a client.
     pub(super) fn new(
         source: Source,
         requested: &ModelId,
         context: &RequestContext,
         headers: &HeaderMap,
+        is_own: bool,
     ) -> Translations {
+        let adapting =
+            DropPolicy { drops: true, is_for_another_model: true, ..DropPolicy::default() };
         Translations {
             source,
             requested: requested.clone(),
             streams: context.call.streams,
             headers: FromHeaders::read(source, context, headers),
+            own_policy: is_own.then_some(adapting),
             made: Vec::new(),
         }
     }
@@ -150,6 +156,7 @@ impl Translations {
         let number = match self.made.iter().position(is_alike) {
             Some(number) => number,
             None => {
+                let policy = self.own_policy.as_ref().unwrap_or(policy);
                 let result = match (by_invoke, is_first_choice) {
                     (true, _) => self.for_claude(target, body, policy),
                     (false, true) => self.for_converse(&model, body, policy),
@@ -214,9 +221,13 @@ impl Translations {
     ) -> Result<Translated, Refusal> {
         let mut hub = Hub::read(self.source, body, policy)?;
         let headers = &self.headers;
-        let conversation = &mut hub.conversation;
         // The operation says it, of Bedrock's own.
-        conversation.streams = self.streams;
+        hub.conversation.streams = self.streams;
+        if hub.echo.model.is_empty() {
+            // Of InvokeModel the path says it.
+            self.requested.as_str().clone_into(&mut hub.echo.model);
+        }
+        let conversation = &mut hub.conversation;
         if let Some(guardrail) = &headers.guardrail {
             conversation.guardrail = Some(Json(Cow::Borrowed(guardrail)));
         }

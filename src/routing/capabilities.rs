@@ -26,6 +26,8 @@ pub struct Capabilities {
     pub surfaces: Surfaces,
     /// Whether the config says what it serves.
     has_configured_surfaces: bool,
+    /// Whether its model takes the form of an answer in Chat Completions and answers as if it were not there.
+    pub ignores_chat_formats: bool,
     /// Whether the mantle endpoint counts the tokens of its requests, since its own endpoint does not.
     pub counts_at_mantle: bool,
 }
@@ -58,6 +60,9 @@ impl Capabilities {
                 })
                 .unwrap_or_else(|| Surfaces::of_unknown_model(config.service)),
             has_configured_surfaces: config.surfaces.is_some(),
+            ignores_chat_formats: config.service == Endpoint::Runtime
+                && model_info.and_then(|info| info.has("chat_completions_response_format"))
+                    == Some(false),
             counts_at_mantle: config.service == Endpoint::Runtime
                 && config.surfaces.is_none()
                 && model_info.is_some_and(|info| {
@@ -92,6 +97,12 @@ impl Capabilities {
         self.service == Endpoint::Runtime
             && self.family == Family::Anthropic
             && self.surfaces.contains(Surface::InvokeModel)
+    }
+
+    /// Whether bodies in the schema of Claude go to it as they are. An ARN that does not show its model is taken for
+    /// Claude's.
+    pub fn takes_claude_bodies(&self) -> bool {
+        self.is_opaque || self.family == Family::Anthropic
     }
 
     /// Largest answer, in tokens: what the target lowers maxima to, or the model's own, if one is known.

@@ -238,8 +238,8 @@ pub(super) struct RawState {
 #[cfg_attr(test, derive(Serialize, JsonSchema))]
 #[serde(default)]
 pub(super) struct RawLegacy {
-    /// Names of targets that answer, the primary first. Default: those of the first route, or all
-    /// of them where there are no routes.
+    /// Names of targets that answer, the primary first: Claude by InvokeModel, all other models by Converse.
+    /// Default: those of the first route that can answer, or of all targets where there are no routes.
     #[cfg_attr(test, schemars(length(min = 1), example = ["sonnet", "haiku"]))]
     pub(super) models: Option<Vec<String>>,
     #[serde(flatten)]

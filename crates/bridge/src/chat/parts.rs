@@ -133,13 +133,13 @@ impl<'a> Reader<'_, '_, 'a> {
         }
     }
 
-    /// Models on Bedrock see images in one resolution, and a wish for another is not left out in silence.
+    /// Models on Bedrock see images as they are. A wish for less is not left out in silence.
     fn detail(&mut self, at: At, image: &Members<'a>) -> Option<()> {
         match image.get("detail").map(|value| fields::text(value).unwrap_or_default()).as_deref() {
-            None | Some("auto") => Some(()),
-            Some("low" | "high") => {
+            None | Some("auto" | "high") => Some(()),
+            Some("low") => {
                 let why = format!(
-                    "of {} is not served by models on Bedrock; leave it out or set it to `auto`",
+                    "`low` of {} is not served by models on Bedrock; leave it out or set it to `auto`",
                     at.param()
                 );
                 self.report.unsupported("image_url.detail", false, &why);

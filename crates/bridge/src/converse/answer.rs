@@ -50,7 +50,9 @@ pub(crate) fn read_answer<'a>(
     if content.is_empty() && stop == StopReason::EndTurn && usage.output == 0 {
         return Err(AnswerError::Unreadable("it is empty"));
     }
-    if context.must_be_json && stop::is_whole_text(stop) {
+    // A text in place of the tool that takes the answer may still be it.
+    let must_be_json = context.must_be_json || context.answer_tool.is_some() && !has_answer;
+    if must_be_json && stop::is_whole_text(stop) {
         check_json(&mut content)?;
     }
     rename(&mut content, context);

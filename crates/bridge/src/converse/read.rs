@@ -129,6 +129,9 @@ fn turns<'a>(value: Value<'a>, report: &mut Report<'_>) -> Vec<Turn<'a>> {
         };
         let at = |part| At { list: "messages", index: Some(index), part: Some(part) };
         let blocks = blocks::read(content, &format!("{param}.content"), &at, report);
+        if blocks.is_empty() && role != Role::Assistant {
+            wrong(format!("{param}.content"), "an array with a block", report);
+        }
         turns.push(Turn { role, blocks });
     }
     turns

@@ -309,7 +309,9 @@ impl StreamReader {
         reason: StopReason,
         each: &mut Each<'_>,
     ) -> Result<(), AnswerError> {
-        let is_checked = self.context.must_be_json && stop::is_whole_text(reason);
+        // A text in place of the tool that takes the answer may still be it.
+        let must_be_json = self.context.must_be_json || self.context.answer_tool.is_some();
+        let is_checked = must_be_json && stop::is_whole_text(reason);
         let text = match is_checked {
             true => object_in(held).ok_or(AnswerError::NotJson)?,
             false => held,

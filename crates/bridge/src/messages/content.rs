@@ -58,6 +58,9 @@ pub(super) fn turns<'a>(
             }
             key => unknown(scanner, Place::of(at, key), report),
         })?;
+        if blocks.is_empty() && role.as_deref() != Some("assistant") {
+            Place::of(at, "content").refuse(report, "must have a block");
+        }
         let place = Place::of(at, "role");
         match role.as_deref() {
             Some("user") => turns.push(Turn { role: Role::User, blocks }),

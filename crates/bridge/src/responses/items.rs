@@ -104,6 +104,9 @@ impl<'a> Items<'a, '_> {
         };
         let mut blocks = Vec::new();
         parts::read_content(content, at, self.cache_ttl, &mut blocks, report);
+        if blocks.is_empty() && role != Role::Assistant {
+            return refuse(at, "must have a part in its `content`", report);
+        }
         match role {
             Role::System if self.conversation.turns.is_empty() => {
                 self.conversation.system.append(&mut blocks);

@@ -180,6 +180,7 @@ pub(super) fn read_other(name: &str, value: Value<'_>, report: &mut Report<'_>) 
         ("truncation", Some("disabled")) => {}
         ("top_logprobs", _) if fields::count(value) == Some(0) => {}
         ("context_management", _) if value.get() == "[]" => {}
+        ("prompt_cache_retention", Some("in_memory")) => {}
         // For the client's own records.
         ("client_metadata", _) => report.dropped("client_metadata"),
         // Bedrock caches by the points in the prompt.

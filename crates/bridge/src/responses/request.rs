@@ -147,12 +147,15 @@ fn member<'a>(
         "service_tier" => conversation.service_tier = options::read_tier(value, report),
         "include" => options::read_include(value, report),
         // It bounds the tools that OpenAI runs, and there are none.
-        "max_tool_calls" => repeated.max_tool_calls = json,
+        "max_tool_calls" if fields::count(value).is_some() => repeated.max_tool_calls = json,
+        "max_tool_calls" => malformed(name, "a whole number", report),
         // What the gateway makes of it is its own affair; the answer says what it did.
         "store" if fields::boolean(value).is_some() => {}
         "metadata" if fields::is_object(value) => {
             repeated.metadata = json;
-            report.dropped("metadata");
+            if fields::members(value).is_some_and(|pairs| pairs.iter().next().is_some()) {
+                report.dropped("metadata");
+            }
         }
         "user" | "safety_identifier" | "prompt_cache_key" if fields::is_text(value) => {
             match name {

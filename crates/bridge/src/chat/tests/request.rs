@@ -229,10 +229,10 @@ fn images_files_and_sounds_are_known_by_type_or_name_and_their_bytes_are_not_tou
 }
 
 #[test]
-fn a_wish_for_another_resolution_is_refused_or_left_out_by_leave() {
+fn a_wish_for_a_lower_resolution_is_refused_or_left_out_by_leave() {
     let body = messages(
         r#"{"role":"user","content":[{"type":"image_url",
-        "image_url":{"url":"data:image/png;base64,AA","detail":"high"}}]}"#,
+        "image_url":{"url":"data:image/png;base64,AA","detail":"low"}}]}"#,
     );
     let refused = refusal(&body);
     assert!(refused.message.contains("messages[0].content[0]"), "{refused}");

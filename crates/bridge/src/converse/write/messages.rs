@@ -36,7 +36,8 @@ pub(super) fn write(
     for message in &messages {
         writer.message(message, &mut list, target);
     }
-    writer.refuse_unanswered(At::default(), target);
+    // It is the last message that lacks its answer.
+    writer.refuse_unanswered(messages.last().map_or_else(At::default, |last| last.at), target);
 }
 
 /// Joins neighbours of one role, and leaves out what is not sent.
@@ -177,6 +178,7 @@ impl<'c> Writer<'_, 'c> {
         );
         let mut content = object.array("content");
         let blocks = results_first(&message.blocks);
+        let blocks = points_before_thinking(blocks);
         let (blocks, beside) = match target.model.takes_results_alone() && !self.tells_in_texts {
             true => after_results(&blocks),
             false => (blocks.as_ref(), [].as_slice()),
@@ -222,6 +224,29 @@ fn after_results<'m, 'c, 'a>(
     let has_results = blocks.first().is_some_and(is_result);
     let end = blocks.iter().position(|block| !is_of_results(block)).filter(|_| has_results);
     blocks.split_at_checked(end.unwrap_or(blocks.len())).unwrap_or((blocks, &[]))
+}
+
+/// The blocks without a cache point right behind thinking, which Converse refuses: it comes before that thinking.
+fn points_before_thinking<'m, 'c, 'a>(
+    blocks: Cow<'m, [&'c Block<'a>]>,
+) -> Cow<'m, [&'c Block<'a>]> {
+    let is_thinking = |block: &Block<'_>| {
+        matches!(block.kind, BlockKind::Reasoning { .. } | BlockKind::RedactedReasoning(_))
+    };
+    let is_point = |block: &Block<'_>| matches!(block.kind, BlockKind::CachePoint(_));
+    let mut moved: Vec<&'c Block<'a>> = Vec::with_capacity(blocks.len());
+    let mut has_moved = false;
+    for block in blocks.iter().copied() {
+        let thinking = moved.iter().rev().take_while(|before| is_thinking(before)).count();
+        match moved.len() - thinking {
+            at if thinking > 0 && is_point(block) => {
+                moved.insert(at, block);
+                has_moved = true;
+            }
+            _ => moved.push(block),
+        }
+    }
+    if has_moved { Cow::Owned(moved) } else { blocks }
 }
 
 /// The blocks with results of tools in front, each with the cache points that follow it.
