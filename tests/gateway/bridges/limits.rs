@@ -165,7 +165,8 @@ async fn text_that_a_stream_holds_for_a_check_counts_as_in_flight() {
     let body = with(json, "stream", true);
     let (gateway, first) = with_little_room(&upstream, &body).await;
     let text = post(&gateway, CHAT, &body).await.text();
-    let error = &events(&text).last().unwrap()["error"];
+    let all = events(&text);
+    let error = &all.last().unwrap()["error"];
     assert!(error["message"].as_str().unwrap().contains("overloaded"), "{text}");
     assert!(!text.contains("[DONE]"), "{text}");
     assert_eq!(unheld(&gateway, "no_room").await, 1.0);
