@@ -34,6 +34,8 @@ pub(super) struct Eligibility<'a> {
     pub(super) headers: &'a HeaderMap,
     /// Which requests are translated, by its route.
     pub(super) translate: Translate,
+    /// Whether no target can get it as it came.
+    pub(super) passes_none: bool,
 }
 
 /// The family whose schema a body has. An opaque ARN does not show it; the first target of its route
@@ -60,7 +62,7 @@ impl Eligibility<'_> {
         let takes_guardrail = !self.context.call.has_guardrail
             || capabilities.service == Endpoint::Runtime
                 && self.operation == Operation::CreateChatCompletion;
-        let passes = takes_guardrail && capabilities.serves(self.operation);
+        let passes = !self.passes_none && takes_guardrail && capabilities.serves(self.operation);
         let way = if passes && !self.is_for_another_family(capabilities) {
             Way::PassThrough
         } else if self.may_translate(capabilities) {

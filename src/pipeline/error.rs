@@ -11,6 +11,7 @@ use tokio::time::Instant;
 
 use super::body::BodyError;
 use super::context::{Outcome, RequestContext};
+use super::kept_responses::KeptResponseError;
 use super::routed::RoutedRequest;
 use super::shortage::{self, Shortage};
 use super::unservable::Unservable;
@@ -132,6 +133,8 @@ pub(super) enum GatewayError {
     ItemReference { position: usize },
     #[error("{}", error.message(id))]
     StoredResponse { error: ResponseIdError, id: Box<str>, param: Option<&'static str> },
+    #[error(transparent)]
+    KeptResponse(#[from] KeptResponseError),
     #[error("this gateway has no route for the model {model}")]
     Unrouted { model: String },
     #[error("{operation} needs HTTP/2")]
@@ -202,6 +205,7 @@ impl GatewayError {
             | GatewayError::Unrouted { .. }
             | GatewayError::Oversized(_)
             | GatewayError::NeedsHttp2 { .. } => Outcome::BadRequest,
+            GatewayError::KeptResponse(error) => error.outcome(),
             GatewayError::UnusableAnswer(_) => Outcome::UpstreamError,
             GatewayError::Overloaded(_) => Outcome::Overloaded,
             GatewayError::Unauthenticated(_) => Outcome::Unauthenticated,
@@ -244,6 +248,7 @@ impl GatewayError {
             | GatewayError::ItemReference { .. }
             | GatewayError::Oversized(_)
             | GatewayError::NeedsHttp2 { .. } => ErrorKind::Validation,
+            GatewayError::KeptResponse(error) => error.kind(),
             GatewayError::UnusableAnswer(error) => error.kind(),
             GatewayError::Unauthenticated(why) => why.kind(),
             GatewayError::PolicyDenied(
@@ -297,6 +302,7 @@ impl GatewayError {
             GatewayError::Unservable(why) => return why.param().map(Cow::Borrowed),
             GatewayError::Conversation => "conversation",
             GatewayError::StoredResponse { param, .. } => (*param)?,
+            GatewayError::KeptResponse(error) => error.param()?,
             GatewayError::Untranslatable(refusal) => {
                 return refusal.param.clone().map(Cow::Owned);
             }

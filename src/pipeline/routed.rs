@@ -53,6 +53,8 @@ pub(super) struct RoutedRequest {
     pub(super) may_await_grant: bool,
     /// What is special to a request of the Responses API; `None` for all others.
     pub(super) responses: Option<Box<ResponsesCall>>,
+    /// Whether it continues a response that the gateway keeps.
+    pub(super) continues_kept: bool,
     /// Its translations; `None` if no candidate needs one.
     pub(super) translations: Option<Box<Translations>>,
     /// Its beta flags, as Messages has them in a header.

@@ -12,6 +12,7 @@ use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderValue};
 use http_body_util::BodyExt as _;
 use tokio::time::Instant;
 
+use super::keeping::{Keeper, Keeping};
 use super::relay::{NO_ROOM, ORDINARY_HELD, TOO_LONG};
 use super::translations::{Back, Translated};
 use super::usage_tap::StreamTap;
@@ -88,6 +89,11 @@ impl TranslatedAnswer {
             TranslatedAnswer::Whole { usage, .. } => *usage,
             TranslatedAnswer::Stream(_) => None,
         }
+    }
+
+    /// Whether it holds the request, to keep the response at its end.
+    pub(super) fn holds_request(&self) -> bool {
+        matches!(self, TranslatedAnswer::Stream(stream) if stream.keeper.is_some())
     }
 }
 
@@ -172,6 +178,7 @@ impl Receiver<'_> {
                 Back::Claude => Translator::Claude(ToSse::new()),
             },
             out: Vec::new(),
+            keeper: None,
         };
         for chunk in success.buffered.drain(..) {
             stream.read(&chunk)?;
@@ -312,6 +319,8 @@ pub(super) struct TranslatedStream {
     translator: Translator,
     /// What has been translated and not gone out.
     out: Vec<u8>,
+    /// What keeps the response at its end, if it is to be kept.
+    keeper: Option<Keeper>,
 }
 
 /// What translates the frames of a stream.
@@ -376,9 +385,28 @@ impl TranslatedStream {
         self.translator.has_stopped()
     }
 
-    /// How many bytes are held of a frame that is not all there.
+    /// Lets the response be kept at its end.
+    pub(super) fn keep_by(&mut self, keeper: Keeper) {
+        self.keeper = Some(keeper);
+    }
+
+    /// Begins to keep the response once the upstream's last event has come; `None` if it is not to be kept.
+    pub(super) fn begin_to_keep(&mut self) -> Option<Keeping> {
+        let Translator::Converse(translator) = &self.translator else { return None };
+        let response = self.keeper.as_ref().and_then(|_| translator.response())?;
+        Some(self.keeper.take()?.begin(response))
+    }
+
+    /// Says in what follows whether the response is kept.
+    pub(super) fn set_stored(&mut self, is_stored: bool) {
+        if let Translator::Converse(translator) = &mut self.translator {
+            translator.set_stored(is_stored);
+        }
+    }
+
+    /// How many bytes are held of a frame that is not all there, and of the request.
     pub(super) fn held_bytes(&self) -> usize {
-        self.partial.len()
+        self.partial.len() + self.keeper.as_ref().map_or(0, Keeper::held_bytes)
     }
 
     /// Whether the upstream's bytes so far end within a frame.

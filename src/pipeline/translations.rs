@@ -91,6 +91,10 @@ pub(super) struct Translations {
     requested: ModelId,
     streams: bool,
     headers: FromHeaders,
+    /// The id of the kept response that the request continues.
+    continues: Option<Box<str>>,
+    /// Whether the gateway keeps the answer.
+    is_kept: bool,
     made: Vec<Made>,
 }
 
@@ -127,8 +131,15 @@ impl Translations {
             requested: requested.clone(),
             streams: context.call.streams,
             headers: FromHeaders::read(source, context, headers),
+            continues: None,
+            is_kept: false,
             made: Vec::new(),
         }
+    }
+
+    /// The same of a request that continues a kept response, or whose answer is kept.
+    pub(super) fn with_kept(self, continues: Option<Box<str>>, is_kept: bool) -> Translations {
+        Translations { continues, is_kept, ..self }
     }
 
     /// Makes the translation for a target's model, unless it is made, and gives its number. A model that is not
@@ -212,6 +223,8 @@ impl Translations {
         policy: &DropPolicy,
     ) -> Result<Translated, Refusal> {
         let mut hub = Hub::read(self.source, body, policy)?;
+        hub.echo.previous_response_id = self.continues.as_deref().map(str::to_owned);
+        hub.echo.is_stored = self.is_kept;
         let headers = &self.headers;
         let conversation = &mut hub.conversation;
         // The operation says it, of Bedrock's own.

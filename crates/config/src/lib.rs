@@ -75,10 +75,10 @@ pub use model::{
     Fallback, Guardrail, Guardrails, Hedge, Issuer, IssuerKeys, JobQueue, Jobs, JobsBackend,
     KeyPair, Learning, Legacy, LegacyAction, LegacyGroup, LegacyMock, LegacyPrompts, LimitKey,
     Limits, Log, LogFormat, OnUnsupported, Price, PriceRate, PriceTier, Priority, Proxies, Queue,
-    Quota, RedisKind, Reserve, ResponsesSettings, Retired, Retry, Route, Server, SharedRedis,
-    SharedState, State, StateBackend, StoreResponses, Strategy, Target, Tls, TlsVersion,
-    TokenAlgorithm, TokenIdentity, TraceProtocol, Traces, Translate, Trust, Unrouted,
-    UnsupportedParameters, Upstream, UsageLog,
+    Quota, RedisKind, Reserve, ResponseStore, ResponseStoreBackend, ResponsesSettings, Retired,
+    Retry, Route, Server, SharedRedis, SharedState, State, StateBackend, StoreResponses, Strategy,
+    Target, Tls, TlsVersion, TokenAlgorithm, TokenIdentity, TraceProtocol, Traces, Translate,
+    Trust, Unrouted, UnsupportedParameters, Upstream, UsageLog,
 };
 pub use reference::secret_named;
 pub use restart::needs_restart;
