@@ -314,6 +314,16 @@ impl GatewayError {
         Some(fixed.into())
     }
 
+    /// The code in OpenAI's dialect, where it is more special than that of the kind.
+    fn code(&self) -> Option<&'static str> {
+        match self {
+            GatewayError::StoredResponse { param: Some("previous_response_id"), .. } => {
+                Some("previous_response_not_found")
+            }
+            _ => None,
+        }
+    }
+
     /// The kind of the error in a dialect.
     pub(super) fn kind_in(&self, dialect: Dialect) -> ErrorKind {
         match self {
@@ -326,6 +336,7 @@ impl GatewayError {
     pub(super) fn into_response(self, dialect: Dialect, request_id: &str) -> Response<Bytes> {
         let in_dialect = (dialect != Dialect::Bedrock).then(|| DialectError {
             param: self.param().map(Cow::into_owned),
+            code: self.code().map(str::to_owned),
             // The code of its kind is about models.
             is_without_code: matches!(self, GatewayError::StoredResponse { .. }),
             ..DialectError::new(self.kind_in(dialect), self.to_string())

@@ -42,7 +42,7 @@ pub(super) enum KeptResponseError {
     #[error(transparent)]
     Page(#[from] PageQueryError),
     #[error(
-        "the gateway itself keeps the response that this request continues, and continues it with models that it translates requests for, which {model} is not; send the conversation in `input` instead"
+        "the gateway itself keeps the response that this request continues, and continues it by translation, which no target of the model {model} takes; send the conversation in `input` instead"
     )]
     NotTranslated { model: String },
 }

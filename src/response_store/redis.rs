@@ -87,10 +87,15 @@ impl RedisStore {
         get.arg(self.record(name));
         let call = get.query_async::<Option<Vec<u8>>>(&mut connection);
         let found = self.redis.in_time(call).await?;
-        if found.is_none() {
-            // A server that was made a replica goes on to answer what is read, and may lack what another one has.
-            self.check().await?;
+        if found.is_some() {
+            return Ok(found);
         }
+        // A server that was made a replica goes on to answer what is read, and may lack what another one has. It
+        // refuses the write, and then both commands go to the other one.
+        let mut pipeline = ::redis::pipe();
+        pipeline.add_command(self.probe()).ignore().add_command(get);
+        let call = pipeline.query_async::<(Option<Vec<u8>>,)>(&mut connection);
+        let (found,) = self.redis.in_time(call).await?;
         Ok(found)
     }
 

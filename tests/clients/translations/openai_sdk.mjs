@@ -145,7 +145,7 @@ async function kept_response_loop(model) {
   assert.deepEqual(read.output, third.output);
   const kinds = [];
   for await (const item of client.responses.inputItems.list(third.id, { limit: 2, order: "asc" })) {
-    kinds.push(item.type);
+    if (item.type !== "reasoning") kinds.push(item.type);
   }
   const results = ["function_call_output", "function_call_output", "message", "message"];
   assert.deepEqual(kinds, ["message", "function_call", "function_call", ...results]);

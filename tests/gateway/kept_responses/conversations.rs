@@ -39,11 +39,13 @@ async fn a_kept_response_is_read_listed_and_deleted() {
     let read = send(&gateway, KEYS[0], "GET", &path, "").await;
     assert_eq!((read.status, read.json()), (200, second.clone()));
 
-    let items = format!("{path}/input_items?order=asc&limit=2");
+    // One, what Claude thought and said, and Two.
+    let items = format!("{path}/input_items?order=asc&limit=3");
     let page = send(&gateway, KEYS[0], "GET", &items, "").await.json();
-    let texts: Vec<_> = page["data"].as_array().unwrap().iter().map(|it| &it["content"]).collect();
-    assert_eq!(texts.len(), 2, "{page}");
-    assert_eq!((&texts[0][0]["text"], &page["has_more"]), (&json!("One"), &json!(true)));
+    let kinds: Vec<_> = page["data"].as_array().unwrap().iter().map(|it| &it["type"]).collect();
+    assert_eq!(kinds, ["message", "reasoning", "message"], "{page}");
+    let first_text = &page["data"][0]["content"][0]["text"];
+    assert_eq!((first_text, &page["has_more"]), (&json!("One"), &json!(true)));
     let after = page["last_id"].as_str().unwrap();
     let rest = format!("{path}/input_items?order=asc&after={after}");
     let rest = send(&gateway, KEYS[0], "GET", &rest, "").await.json();
@@ -125,15 +127,26 @@ async fn what_is_not_to_be_stored_is_not() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_the_gateway_keeps_is_not_sent_to_a_model_with_the_api_of_its_own() {
+async fn a_model_with_the_api_of_its_own_goes_on_by_translation_or_not_at_all() {
     let simulator = Simulator::start().await;
-    let gateway = start(&config(&simulator, "sqlite")).await;
+    let config = config(&simulator, "sqlite");
+    let gateway = start(&config).await;
     let made = create(&gateway, "claude", "Hello", json!({})).await;
     let more = json!({"previous_response_id": made["id"]});
+    let next = create(&gateway, "gpt", "And?", more.clone()).await;
+    assert_eq!((&next["previous_response_id"], &next["store"]), (&made["id"], &json!(true)));
+    assert_eq!(simulator.calls_to(GPT)[0].operation, Some("Converse"));
+    // Without a conversation to go on with, it gets the request as it came.
+    let own = create(&gateway, "gpt", "Hello", json!({})).await;
+    assert_ne!(own["id"].as_str().unwrap().len(), made["id"].as_str().unwrap().len());
+    assert_eq!(simulator.calls_to(GPT)[1].operation, Some("CreateResponse"));
+
+    let alone = config.set("targets.gpt.surfaces", vec!["responses"]);
+    gateway.reload(&alone.to_toml()).await;
     let refused = try_to_create(&gateway, KEYS[0], "gpt", "And?", more).await;
     let error = &refused.json()["error"];
     assert_eq!((refused.status, &error["param"]), (400, &json!("previous_response_id")), "{error}");
-    assert!(simulator.calls_to(GPT).is_empty());
+    assert_eq!(simulator.calls_to(GPT).len(), 2);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,11 +1,10 @@
 //! Where responses are kept: over restarts, at several gateways, within bounds, and while the store fails.
 
-use std::time::Duration;
-
 use super::*;
+use crate::redis_failover::{fail_over, has_caught_up, is_replica_of, pair};
 use crate::stores::is_up;
 use crate::support::patience::eventually;
-use crate::support::{Redis, SmallDisk};
+use crate::support::{Address, Redis, SmallDisk};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_file_outlives_the_process_and_shows_nothing() {
@@ -203,4 +202,31 @@ async fn a_full_disk_costs_no_answer() {
     let stored = async || create(&gateway, "claude", "Hello", json!({})).await["store"].clone();
     eventually("it is kept again", stored, |stored| *stored == true).await;
     assert_eq!(go_on(&gateway, KEYS[0], &made["id"]).await.status, 200);
+}
+
+/// The old server keeps its connections, answers what is read, and knows nothing of what came since.
+#[tokio::test(flavor = "multi_thread")]
+async fn responses_are_found_after_a_failover() {
+    let simulator = Simulator::start().await;
+    let (first, second) = pair().await;
+    let address = Address::of(&first).await;
+    let config =
+        config(&simulator, "redis").set("response_store.redis_url", address.reference().as_str());
+    let (one, other) = (start(&config).await, start(&config).await);
+    let before = create(&one, "claude", "Hello", json!({})).await;
+    assert_eq!(go_on(&other, KEYS[0], &before["id"]).await.status, 200);
+    has_caught_up(&second, &first).await;
+    fail_over(&address, &first, &second).await;
+    is_replica_of(&first, &second).await;
+    let stored = async || {
+        let made = create(&one, "claude", "Hello again", json!({})).await;
+        made["store"].as_bool().unwrap().then(|| made["id"].clone())
+    };
+    let after = eventually("it is kept", stored, Option::is_some).await.unwrap();
+    for id in [&before["id"], &after] {
+        let next = go_on(&other, KEYS[0], id).await;
+        assert_ne!(next.status, 404, "{}", next.text());
+        let found = async || go_on(&other, KEYS[0], id).await.status;
+        eventually("it is found", found, |status| *status == 200).await;
+    }
 }
