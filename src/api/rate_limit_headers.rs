@@ -22,6 +22,8 @@ const MAX_RESET: Duration = Duration::from_secs(24 * 60 * 60);
 pub struct Limit {
     /// Units per minute.
     pub per_minute: f64,
+    /// Units that may come at once after a pause.
+    burst: f64,
     /// Units that are left; `None` if that is not known.
     pub remaining: Option<f64>,
 }
@@ -29,7 +31,17 @@ pub struct Limit {
 impl Limit {
     fn of(per_minute: Option<f64>, remaining: Option<f64>) -> Option<Limit> {
         let per_minute = per_minute.filter(|it| it.is_finite() && *it > 0.0)?;
-        Some(Limit { per_minute, remaining: remaining.filter(|it| it.is_finite()) })
+        Some(Limit {
+            per_minute,
+            burst: per_minute,
+            remaining: remaining.filter(|it| it.is_finite()),
+        })
+    }
+
+    /// A rate of requests a minute, of which `burst` may come at once and `left` still can.
+    pub fn of_rate(per_minute: f64, burst: u32, left: u32) -> Option<Limit> {
+        let limit = Limit::of(Some(per_minute), Some(left.into()))?;
+        Some(Limit { burst: burst.into(), ..limit })
     }
 
     fn of_tokens(limit: Option<TokenLimit>) -> Option<Limit> {
@@ -49,7 +61,7 @@ impl Limit {
 
     /// The time until the limit is whole again.
     fn reset(&self) -> Option<Duration> {
-        let missing = self.per_minute - self.remaining?;
+        let missing = self.burst - self.remaining?;
         let seconds = (missing * 60.0 / self.per_minute).max(0.0);
         Some(Duration::try_from_secs_f64(seconds).unwrap_or(MAX_RESET).min(MAX_RESET))
     }

@@ -77,7 +77,7 @@ impl ClientLimits {
     /// If the rate is used up.
     pub fn check_rate(&self, caller: &Caller) -> Result<(), LimitExceeded> {
         self.check_shared_rate(caller)?;
-        self.rate(caller).map_or(Ok(()), |rate| rate.check(&rate.key(caller.key())))
+        self.rate(caller).map_or(Ok(()), |rate| rate.check(&rate.key(caller.key())).map(drop))
     }
 
     /// The rate of a client, whose layer counts its requests. `None` in a fleet, and where no limit
@@ -108,8 +108,8 @@ impl ClientLimits {
         take(&self.quota(quotas, caller, now), "requests_per_second")
     }
 
-    /// The state of a client's limits of requests and of tokens, as that of a quota; what is left of a rate
-    /// is known in a fleet only.
+    /// The state of a client's limits of requests and of tokens, as that of a quota. Without a fleet, what is
+    /// left of a rate is known only by counting a request.
     pub fn snapshot(&self, caller: &Caller) -> Snapshot {
         let now = Instant::now();
         let own = overrides(caller);

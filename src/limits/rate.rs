@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use governor::clock::{Clock, DefaultClock};
-use governor::middleware::NoOpMiddleware;
+use governor::middleware::StateInformationMiddleware;
 use http::Request;
 use tokio::time::Instant;
 use tower::Layer;
@@ -27,9 +27,10 @@ use super::tracking::{OVERFLOW, SweepTimer};
 pub struct RequestRate {
     /// Its key in the config.
     name: &'static str,
-    config: Arc<GovernorConfig<ByClient, NoOpMiddleware>>,
+    config: Arc<GovernorConfig<ByClient, StateInformationMiddleware>>,
     clock: DefaultClock,
     per_minute: f64,
+    burst: NonZeroU32,
     /// The bound on its clients, where anyone may become one.
     bound: Option<TrackingBound>,
 }
@@ -64,15 +65,21 @@ impl RequestRate {
             .period(period)
             .burst_size(burst.get())
             .key_extractor(ByClient(None))
+            .use_headers()
             .finish()
             .expect("there is no limiter without a burst or a period");
         let (config, clock) = (Arc::new(config), DefaultClock::default());
-        RequestRate { name, config, clock, per_minute, bound }
+        RequestRate { name, config, clock, per_minute, burst, bound }
     }
 
-    /// Requests per minute. How many of them a client has left is not known without counting one.
+    /// Requests per minute.
     pub fn requests_per_minute(&self) -> f64 {
         self.per_minute.round()
+    }
+
+    /// The requests that may come at once after a pause.
+    pub fn burst(&self) -> u32 {
+        self.burst.get()
     }
 
     /// Puts the layer of this rate around `inner`, for a request that counts under `key`. `B` is the
@@ -81,7 +88,7 @@ impl RequestRate {
         &self,
         inner: S,
         key: &RateKey,
-    ) -> Governor<ByClient, NoOpMiddleware, S, B> {
+    ) -> Governor<ByClient, StateInformationMiddleware, S, B> {
         let mut service = GovernorLayer::new(Arc::clone(&self.config)).layer(inner);
         service.key_extractor = ByClient(Some(key.clone()));
         service
@@ -94,13 +101,15 @@ impl RequestRate {
         RateKey(if has_room { Arc::clone(client) } else { OVERFLOW.into() })
     }
 
-    /// Counts a request outside the layer. A refusal counts nothing, so this also gives the exact time that
-    /// a request has to wait that the layer refused, which reports whole seconds.
+    /// Counts a request outside the layer, and gives how many more may come at once. A refusal counts
+    /// nothing, so this also gives the exact time that a request has to wait that the layer refused, which
+    /// reports whole seconds.
     ///
     /// # Errors
     /// When the rate is used up.
-    pub fn check(&self, key: &RateKey) -> Result<(), LimitExceeded> {
-        self.config.limiter().check_key(&key.0).map_err(|refused| LimitExceeded {
+    pub fn check(&self, key: &RateKey) -> Result<u32, LimitExceeded> {
+        let counted = self.config.limiter().check_key(&key.0);
+        counted.map(|state| state.remaining_burst_capacity()).map_err(|refused| LimitExceeded {
             limit: self.name,
             retry_after: refused.wait_time_from(self.clock.now()),
         })
@@ -134,7 +143,7 @@ impl TrackingBound {
     }
 
     /// Whether the limiter may track another client.
-    fn has_room(&self, config: &GovernorConfig<ByClient, NoOpMiddleware>) -> bool {
+    fn has_room(&self, config: &GovernorConfig<ByClient, StateInformationMiddleware>) -> bool {
         let one_less = |left: usize| left.checked_sub(1);
         if self.countdown.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_less).is_ok() {
             return true;

@@ -76,6 +76,9 @@ pub(super) struct CallerInfo {
     peer: Peer,
     pub(super) client: Option<Caller>,
     pub(super) priority: Priority,
+    /// The requests that the client's rate has left, where this process counts it and the client's API shows
+    /// it. Written by `limit`.
+    pub(super) requests_left: Option<u32>,
     /// The client's limit that refused the request. Written by the relay.
     pub(super) limited_by: Option<&'static str>,
     /// The client's policy that refused the request. Written by the relay.
@@ -189,6 +192,7 @@ impl RequestContext {
                 peer,
                 client: None,
                 priority: Priority::Normal,
+                requests_left: None,
                 limited_by: None,
                 denied_by: None,
             },

@@ -63,7 +63,10 @@ impl Eligibility<'_> {
             || capabilities.service == Endpoint::Runtime
                 && self.operation == Operation::CreateChatCompletion;
         let passes = !self.passes_none && takes_guardrail && capabilities.serves(self.operation);
-        let way = if passes && !self.is_for_another_family(capabilities) {
+        let is_native = passes
+            && !self.is_for_another_family(capabilities)
+            && !(self.is_ignored_format(capabilities) && self.may_translate(capabilities));
+        let way = if is_native {
             Way::PassThrough
         } else if self.may_translate(capabilities) {
             Way::Translated(None)
@@ -106,6 +109,13 @@ impl Eligibility<'_> {
             && self.family != Family::Unknown
             && self.family != capabilities.family
             && !capabilities.is_opaque
+    }
+
+    /// Whether the client asks for a form of the answer which the target's own API would leave aside without a word.
+    fn is_ignored_format(&self, capabilities: &Capabilities) -> bool {
+        capabilities.ignores_chat_formats
+            && self.operation == Operation::CreateChatCompletion
+            && self.peek.features.contains(Features::STRUCTURED_OUTPUT)
     }
 
     /// Whether the request may be translated for the target.

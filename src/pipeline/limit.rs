@@ -7,13 +7,13 @@
 //!
 //! tower_governor's [`GovernorLayer`](tower_governor::GovernorLayer) counts the rate. Its rate is
 //! fixed, while the stack serves clients of all rates and outlives each config. So [`RateLimit`] puts
-//! the layer of the request's client around the inner service for the one request. Three things need
-//! care, all of them here:
-//! - The layer drops a request that it refuses. So it gets an `http::Request` whose body is
-//!   `&mut Option` of the stage: after a refusal the stage is still in the option.
-//! - The layer's responses have axum's body type. So the answer of the inner service passes it as the
-//!   service's error type, unchanged.
-//! - It reports a wait in whole seconds. The exact time comes from its limiter.
+//! the layer of the request's client around [`Admit`] for the one request. Three things need care, all
+//! of them here:
+//! - The layer drops a request that it refuses, and its responses have axum's body type. So it governs the
+//!   decision alone, which is there at once, and the request goes on beside it.
+//! - The layer tells what is left in a header of its response, which costs allocations. So [`Admit`] has a
+//!   response only for clients of APIs that show it.
+//! - The layer reports a wait in whole seconds. The exact time comes from its limiter.
 
 use std::future::{Ready, ready};
 use std::sync::Arc;
@@ -21,11 +21,10 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use futures_util::FutureExt;
-use futures_util::future::{Either, Map};
+use futures_util::future::Either;
 use http::{Request, Response, request};
 use http_body::Body;
 use tower::{Layer, Service};
-use tower_governor::ResponseFuture;
 
 use super::context::RequestContext;
 use super::error::{GatewayError, RequestError};
@@ -34,6 +33,7 @@ use super::relay::ResponseBody;
 use super::stage::{AuthenticatedRequest, BufferedRequest};
 use super::step::Step;
 use crate::auth::PendingAuth;
+use crate::bedrock::Dialect;
 use crate::limits::{RateKey, RequestRate};
 
 /// A stage of a request at which the limits of its client may count it.
@@ -108,19 +108,6 @@ pub(super) struct RateLimit<I> {
     inner: I,
 }
 
-/// The answer of the stack to a request.
-type Answer = Result<Response<ResponseBody>, RequestError>;
-
-/// What a [`GovernorLayer`](tower_governor::GovernorLayer) takes for the answer of its inner
-/// service: the real one as its error.
-type InnerResult = Result<Response<axum::body::Body>, Answer>;
-
-/// The answer through the layer: `F` is the inner service's.
-type Governed<F> = Map<
-    ResponseFuture<Map<F, fn(Answer) -> InnerResult>, axum::body::Body>,
-    fn(InnerResult) -> Answer,
->;
-
 impl<R, I> Service<R> for RateLimit<I>
 where
     R: Countable,
@@ -128,31 +115,46 @@ where
 {
     type Response = I::Response;
     type Error = RequestError;
-    type Future = Either<Either<I::Future, Ready<Answer>>, Governed<I::Future>>;
+    type Future = Either<I::Future, Ready<Result<I::Response, RequestError>>>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), RequestError>> {
         self.inner.poll_ready(cx)
     }
 
     fn call(&mut self, mut request: R) -> Self::Future {
-        let (rate, key) = match rate_of(&mut request) {
-            Ok(Some(rate)) => rate,
-            Ok(None) => return Either::Left(Either::Left(self.inner.call(request))),
-            Err(error) => return Either::Left(Either::Right(ready(Err(request.reject(error))))),
-        };
-        let mut waiting = Some(request);
-        let mut service = rate.govern(Forward { inner: &mut self.inner }, &key);
-        let governed = service.call(Request::new(&mut waiting));
-        drop(service);
-        let Some(request) = waiting else { return Either::Right(governed.map(answer)) };
-        Either::Left(match rate.check(&key) {
-            Err(exceeded) => {
-                Either::Right(ready(Err(request.reject(GatewayError::Limited(exceeded)))))
-            }
-            // The limiter has refilled since the first check.
+        match count(&mut request) {
             Ok(()) => Either::Left(self.inner.call(request)),
-        })
+            Err(error) => Either::Right(ready(Err(request.reject(error)))),
+        }
     }
+}
+
+/// Counts a request against the rate of its client, and notes what is left of it.
+///
+/// # Errors
+/// When the rate is used up.
+fn count<R: Countable>(request: &mut R) -> Result<(), GatewayError> {
+    let Some((rate, key)) = rate_of(request)? else { return Ok(()) };
+    let context = request.context();
+    let mut is_admitted = false;
+    let shows_rest = context.call.dialect != Dialect::Bedrock;
+    let admit = Admit { is_admitted: &mut is_admitted, shows_rest };
+    let answered = rate.govern(admit, &key).call(Request::new(())).now_or_never();
+    context.caller.requests_left = match answered {
+        Some(Ok(response)) if is_admitted => rest_in(&response),
+        _ if is_admitted => None,
+        // The limiter may have refilled since the layer asked it.
+        _ => {
+            context.caller.requests_left = Some(0);
+            Some(rate.check(&key).map_err(GatewayError::Limited)?)
+        }
+    };
+    Ok(())
+}
+
+/// What the layer says that is left of the rate.
+fn rest_in(response: &Response<axum::body::Body>) -> Option<u32> {
+    response.headers().get("x-ratelimit-remaining")?.to_str().ok()?.parse().ok()
 }
 
 /// The rate that a request counts against, and its key there. `None`: nothing is left to count.
@@ -173,39 +175,26 @@ fn rate_of<R: Countable>(
     Ok(limits.rate(caller).map(|rate| (Arc::clone(rate), rate.key(caller.key()))))
 }
 
-/// The innermost service of a governed request: takes it out of its envelope and calls the inner
-/// service of the stack.
-struct Forward<'a, I> {
-    inner: &'a mut I,
+/// The service that the layer of a rate governs for one request: it notes that the request was admitted.
+struct Admit<'a> {
+    is_admitted: &'a mut bool,
+    /// Whether it has a response, to which the layer adds what is left of the rate.
+    shows_rest: bool,
 }
 
-impl<R, I> Service<Request<&mut Option<R>>> for Forward<'_, I>
-where
-    I: Service<R, Response = Response<ResponseBody>, Error = RequestError>,
-{
+impl Service<Request<()>> for Admit<'_> {
     type Response = Response<axum::body::Body>;
-    type Error = Answer;
-    type Future = Map<I::Future, fn(Answer) -> InnerResult>;
+    /// Without a response, which is no failure.
+    type Error = ();
+    type Future = Ready<Result<Response<axum::body::Body>, ()>>;
 
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Answer>> {
-        self.inner.poll_ready(cx).map_err(Err)
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), ()>> {
+        Poll::Ready(Ok(()))
     }
 
-    #[expect(
-        clippy::expect_used,
-        reason = "the layer calls it once, with the request it was given"
-    )]
-    fn call(&mut self, envelope: Request<&mut Option<R>>) -> Self::Future {
-        let request = envelope.into_body().take().expect("a request is forwarded once");
-        self.inner.call(request).map(Err)
-    }
-}
-
-/// The answer to a request that the layer has forwarded.
-fn answer(passed: InnerResult) -> Answer {
-    match passed {
-        Err(answer) => answer,
-        Ok(_) => unreachable!("the layer answers those requests alone that it does not forward"),
+    fn call(&mut self, _: Request<()>) -> Self::Future {
+        *self.is_admitted = true;
+        ready(if self.shows_rest { Ok(Response::default()) } else { Err(()) })
     }
 }
 

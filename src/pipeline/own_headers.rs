@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use super::context::{RequestContext, millis};
 use super::headers::value;
-use crate::api::rate_limit_headers::{self, RateLimits};
+use crate::api::rate_limit_headers::{self, Limit, RateLimits};
 use crate::bedrock::Dialect;
 use crate::limits::usd;
 
@@ -89,7 +89,12 @@ fn add_dialect_headers(
     let own = context.gateway().limits.snapshot(caller);
     let target = context.answer.target.as_ref();
     let target = target.map(|target| target.quota().snapshot(Instant::now()));
-    let limits = RateLimits::of_client_or_target(&own, target.as_ref());
+    let mut limits = RateLimits::of_client_or_target(&own, target.as_ref());
+    if let (Some(left), Some(rate)) =
+        (context.caller.requests_left, context.gateway().limits.rate(caller))
+    {
+        limits.requests = Limit::of_rate(rate.requests_per_minute(), rate.burst(), left);
+    }
     rate_limit_headers::insert(head, context.call.dialect, &limits, SystemTime::now());
 }
 

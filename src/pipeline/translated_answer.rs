@@ -161,6 +161,10 @@ impl Receiver<'_> {
         };
         headers.insert(CONTENT_LENGTH, answer.len().into());
         set_content_type(headers, self.source(), false);
+        // Clients of InvokeModel find the counts there, whatever the model's body is like.
+        if let Some(usage) = usage.filter(|_| self.source() == Source::InvokeClaude) {
+            usage.set_headers(headers);
+        }
         success.buffered = vec![answer];
         success.is_close_delimited = false;
         Ok(usage)

@@ -226,9 +226,13 @@ impl Translations {
         hub.echo.previous_response_id = self.continues.as_deref().map(str::to_owned);
         hub.echo.is_stored = self.is_kept;
         let headers = &self.headers;
-        let conversation = &mut hub.conversation;
         // The operation says it, of Bedrock's own.
-        conversation.streams = self.streams;
+        hub.conversation.streams = self.streams;
+        if hub.echo.model.is_empty() {
+            // Of InvokeModel the path says it.
+            self.requested.as_str().clone_into(&mut hub.echo.model);
+        }
+        let conversation = &mut hub.conversation;
         if let Some(guardrail) = &headers.guardrail {
             conversation.guardrail = Some(Json(Cow::Borrowed(guardrail)));
         }

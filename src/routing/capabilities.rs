@@ -26,6 +26,8 @@ pub struct Capabilities {
     pub surfaces: Surfaces,
     /// Whether the config says what it serves.
     has_configured_surfaces: bool,
+    /// Whether its model takes the form of an answer in Chat Completions and answers as if it were not there.
+    pub ignores_chat_formats: bool,
     /// Whether the mantle endpoint counts the tokens of its requests, since its own endpoint does not.
     pub counts_at_mantle: bool,
 }
@@ -58,6 +60,9 @@ impl Capabilities {
                 })
                 .unwrap_or_else(|| Surfaces::of_unknown_model(config.service)),
             has_configured_surfaces: config.surfaces.is_some(),
+            ignores_chat_formats: config.service == Endpoint::Runtime
+                && model_info.and_then(|info| info.has("chat_completions_response_format"))
+                    == Some(false),
             counts_at_mantle: config.service == Endpoint::Runtime
                 && config.surfaces.is_none()
                 && model_info.is_some_and(|info| {

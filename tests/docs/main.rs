@@ -18,3 +18,4 @@ mod links;
 mod names;
 mod page;
 mod readme;
+mod sdk_members;

@@ -3,8 +3,10 @@
 
 use std::time::Duration;
 
+use serde_json::json;
+
 use crate::support::clients::Job;
-use crate::support::http::Response;
+use crate::support::http::{Response, post};
 use crate::support::{Answer, Ask, Call, Client, Config, Gateway, PRIMARY, Simulator};
 
 fn limited(simulator: &Simulator) -> Config {
@@ -56,6 +58,53 @@ async fn retry_after_is_true_for_a_rate() {
     let after = is_refused(&Ask::new(&gateway, "hello").send().await, "requests_per_second");
     tokio::time::sleep(Duration::from_secs(after)).await;
     assert_eq!(Ask::new(&gateway, "hello").send().await.status, 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn clients_of_openais_and_anthropics_apis_see_what_is_left_of_their_rate() {
+    let simulator = Simulator::start().await;
+    let config = limited(&simulator).set("limits.requests_per_second", 1).set("limits.burst", 3);
+    for (path, limit, remaining, reset) in [
+        (
+            "/v1/chat/completions",
+            "x-ratelimit-limit-requests",
+            "x-ratelimit-remaining-requests",
+            "x-ratelimit-reset-requests",
+        ),
+        (
+            "/v1/messages",
+            "anthropic-ratelimit-requests-limit",
+            "anthropic-ratelimit-requests-remaining",
+            "anthropic-ratelimit-requests-reset",
+        ),
+    ] {
+        let body = json!({
+            "model": PRIMARY,
+            "max_tokens": 10,
+            "messages": [{"role": "user", "content": "Hello"}],
+        });
+        let gateway = Gateway::start(&config).await;
+        let url = format!("{}{path}", gateway.url());
+        let mut left = Vec::new();
+        let last = loop {
+            let got = post(&url, &[], body.to_string()).await;
+            left.push(got.header(remaining).unwrap().to_owned());
+            assert_eq!(got.header(limit), Some("60"), "{path}");
+            if got.status != 200 || left.len() == 20 {
+                break got;
+            }
+            assert!(got.header(reset).is_some(), "{path}");
+        };
+        assert_eq!(left.first().map(String::as_str), Some("2"), "{path}: {left:?}");
+        assert_eq!((last.status, left.last().map(String::as_str)), (429, Some("0")), "{path}");
+    }
+    // Bedrock's own clients don't know such headers.
+    let gateway = Gateway::start(&config).await;
+    let native = Ask::new(&gateway, "hello").send().await;
+    assert!(
+        native.headers.keys().all(|name| !name.as_str().starts_with("x-ratelimit")),
+        "{native:?}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -39,6 +39,17 @@ const PREFIX: &str = "x-amzn-bedrock-";
 const INPUT: &str = "input-token-count";
 
 impl Usage {
+    /// Sets the `X-Amzn-Bedrock-*-Token-Count` headers of the Invoke operations; those of a prompt cache only if
+    /// it was used.
+    pub fn set_headers(&self, headers: &mut HeaderMap) {
+        headers.insert("x-amzn-bedrock-input-token-count", self.input.into());
+        headers.insert("x-amzn-bedrock-output-token-count", self.output.into());
+        if self.cache_read > 0 || self.cache_write > 0 {
+            headers.insert("x-amzn-bedrock-cache-read-input-token-count", self.cache_read.into());
+            headers.insert("x-amzn-bedrock-cache-write-input-token-count", self.cache_write.into());
+        }
+    }
+
     /// Reads the `X-Amzn-Bedrock-*-Token-Count` headers of the Invoke operations.
     pub fn from_headers(headers: &HeaderMap) -> Option<Usage> {
         let (mut usage, mut has_input) = (Usage::default(), false);

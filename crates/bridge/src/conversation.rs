@@ -8,6 +8,8 @@ use std::borrow::Cow;
 
 use sluice_catalogue::Effort;
 
+pub use crate::text::Text;
+
 /// JSON text that is known to be valid, kept byte for byte.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Json<'a>(pub Cow<'a, str>);
@@ -113,7 +115,7 @@ pub struct Block<'a> {
 #[derive(Clone, Debug, PartialEq)]
 pub enum BlockKind<'a> {
     /// A text. Blank ones are left out when they are written.
-    Text(Cow<'a, str>),
+    Text(Text<'a>),
     /// An image.
     Image(Media<'a>),
     /// A document. A name is made from its place if it has none.

@@ -1,6 +1,8 @@
 //! Writes JSON into bytes: texts with the escapes of serde_json, objects and arrays that close themselves when
 //! they go out of scope. Nothing is built up in between.
 
+use crate::text::Text;
+
 /// A JSON object that is being written.
 #[derive(Debug)]
 pub(crate) struct Object<'o> {
@@ -36,6 +38,11 @@ impl<'o> Object<'o> {
     /// A text.
     pub(crate) fn str(&mut self, name: &str, text: &str) {
         write_str(self.key(name), text);
+    }
+
+    /// A text of a prompt.
+    pub(crate) fn text(&mut self, name: &str, text: &Text<'_>) {
+        text.write(self.key(name));
     }
 
     /// A text, or `null`.
@@ -187,6 +194,11 @@ fn first_escaped(bytes: &[u8]) -> Option<usize> {
         start += BLOCK;
     }
     None
+}
+
+/// Whether there are bytes that JSON never has between quotes.
+pub(crate) fn has_control_bytes(bytes: &[u8]) -> bool {
+    bytes.chunks(64).any(|block| block.iter().fold(false, |found, &byte| found | (byte < 0x20)))
 }
 
 fn write_escape(out: &mut Vec<u8>, byte: u8) {

@@ -24,7 +24,9 @@ mod report;
 pub mod responses;
 mod source;
 mod stream;
+mod text;
 mod translation;
+mod value;
 
 pub use answer::{Answer, AnswerError, Content, Event, StopReason};
 pub use model::Model;

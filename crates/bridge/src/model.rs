@@ -107,7 +107,8 @@ impl Model {
             takes_cache_points: has("prompt_caching")
                 && matches!(family, Family::Anthropic | Family::Nova),
             takes_sampling: facts.has("sampling").unwrap_or(true),
-            takes_json_schema: has("converse_json_schema"),
+            // Some models have it by both names, older ones by that of every API alone.
+            takes_json_schema: has("converse_json_schema") || has("structured_output"),
             takes_prefill: has("assistant_prefill"),
             thinking,
             thinks_by_default: has("thinking_by_default") || has("thinking_always_on"),

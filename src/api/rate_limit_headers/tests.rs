@@ -87,8 +87,8 @@ fn a_limit_that_does_not_exist_has_no_header() {
 fn limits_of_the_client_come_before_those_of_the_target() {
     let own = Snapshot { tpm: Some(100.0), tokens_available: Some(50.0), ..Snapshot::default() };
     let limits = RateLimits::of_client_or_target(&own, Some(&quota()));
-    assert_eq!(limits.tokens, Some(Limit { per_minute: 100.0, remaining: Some(50.0) }));
-    assert_eq!(limits.requests, Some(Limit { per_minute: 60.0, remaining: Some(59.0) }));
+    assert_eq!(limits.tokens, Limit::of(Some(100.0), Some(50.0)));
+    assert_eq!(limits.requests, Limit::of(Some(60.0), Some(59.0)));
     let none = Snapshot::default();
     let limits = RateLimits::of_client_or_target(&none, Some(&quota()));
     assert_eq!(limits, RateLimits::of(&quota()));
@@ -126,4 +126,18 @@ proptest! {
             written(dialect, &RateLimits::of(&snapshot));
         }
     }
+}
+
+#[test]
+fn a_rate_is_whole_again_when_its_burst_is() {
+    // Two requests a second, of which ten may come at once and four are left.
+    let limits = RateLimits { requests: Limit::of_rate(120.0, 10, 4), ..RateLimits::default() };
+    assert_eq!(
+        written(Dialect::OpenAi, &limits),
+        expected(&[
+            ("x-ratelimit-limit-requests", "120"),
+            ("x-ratelimit-remaining-requests", "4"),
+            ("x-ratelimit-reset-requests", "3s"),
+        ])
+    );
 }

@@ -68,6 +68,23 @@ async fn a_count_that_fails_is_an_error_and_no_estimate() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_count_for_a_model_of_another_family_is_a_clear_error_and_no_estimate() {
+    let simulator = Simulator::start().await;
+    for model in ["us.amazon.nova-pro-v1:0", "us.openai.gpt-5.6-sol"] {
+        let config =
+            Config::without_routes(&simulator).set("targets.one.model", model).route("m", &["one"]);
+        let gateway = Gateway::start(&config).await;
+        let body = r#"{"model":"m","messages":[{"role":"user","content":"hi"}]}"#;
+        let got = post(&gateway, "/v1/messages/count_tokens", &[], body).await;
+        assert_eq!(got.status, 400, "{model}: {}", got.text());
+        let error = &got.json()["error"];
+        assert_eq!(error["type"], "invalid_request_error", "{model}: {error}");
+        let message = error["message"].as_str().unwrap();
+        assert!(message.contains("count"), "{model}: {message}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_list_of_models_has_those_that_the_client_may_call_in_its_dialect() {
     let upstream = Upstream::start(|_, _, _| json(200, "{}")).await;
     let key = "a-long-enough-key-of-the-team";

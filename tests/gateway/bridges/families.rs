@@ -52,7 +52,9 @@ async fn an_invoke_body_of_claude_is_answered_by_nova_in_claudes_form() {
         (&answer["type"], &answer["content"][0]["text"]),
         (&"message".into(), &"hello".into())
     );
-    assert_eq!(answer["stop_reason"], "end_turn");
+    assert_eq!((&answer["stop_reason"], &answer["model"]), (&"end_turn".into(), &CLAUDE.into()));
+    let count = |what: &str| got.header(&format!("x-amzn-bedrock-{what}-token-count"));
+    assert_eq!((count("input"), count("output")), (Some("11"), Some("7")), "{answer}");
     assert_eq!(got.header("x-sluice-model"), Some(NOVA));
     assert_eq!(upstream.seen()[1].path, format!("/model/{NOVA}/converse"));
 }

@@ -216,3 +216,30 @@ async fn the_list_has_the_models_that_a_translation_reaches() {
         assert_eq!(ids.contains(&"m"), listed, "{ids:?}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_schema_that_the_targets_own_api_leaves_aside_is_enforced_by_a_translation() {
+    const OSS: &str = "openai.gpt-oss-120b-1:0";
+    let upstream = Bedrock::start(|_, _| converse_text("hello")).await;
+    let gateway = gateway(&upstream, &[("oss", OSS)], |config| config).await;
+    let schema = json!({ "name": "a", "schema": { "type": "object", "properties": {} } });
+    let format = json!({ "type": "json_schema", "json_schema": schema });
+    post(&gateway, CHAT, &with(chat(), "response_format", format)).await;
+    post(&gateway, CHAT, &with(chat(), "response_format", json!({ "type": "text" }))).await;
+    let seen = upstream.seen();
+    assert_eq!(seen[0].path, format!("/model/{OSS}/converse"));
+    assert_eq!(seen[0].body["toolConfig"]["toolChoice"]["tool"]["name"], "answer");
+    assert_eq!(seen[1].path, CHAT);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn messages_for_a_claude_that_may_be_called_by_converse_alone_go_by_converse() {
+    let upstream = Bedrock::start(|_, _| converse_text("hello")).await;
+    let gateway = gateway(&upstream, &[("claude", CLAUDE)], |config| {
+        config.every_target("surfaces", vec!["converse"])
+    })
+    .await;
+    let got = post(&gateway, MESSAGES, &message()).await;
+    assert_eq!((got.status, &got.json()["content"][0]["text"]), (200, &"hello".into()));
+    assert_eq!(upstream.seen()[0].path, format!("/model/{CLAUDE}/converse"));
+}

@@ -2,14 +2,13 @@
 
 use std::borrow::Cow;
 
-use serde_json::value::RawValue;
-
 use super::request::Reader;
 use crate::conversation::{At, Block, BlockKind, CacheTtl, Role, Turn};
-use crate::fields::{self, Members};
+use crate::fields;
+use crate::value::{Members, Value};
 
 impl<'a> Reader<'_, '_, 'a> {
-    pub(super) fn messages(&mut self, value: &'a RawValue) -> Option<()> {
+    pub(super) fn messages(&mut self, value: Value<'a>) -> Option<()> {
         let elements = self.list(value, || "messages".to_owned())?;
         if elements.is_empty() {
             return self.refuse("messages", "must have a message");
@@ -24,7 +23,7 @@ impl<'a> Reader<'_, '_, 'a> {
         Some(())
     }
 
-    fn message(&mut self, at: At, value: &'a RawValue) -> Option<()> {
+    fn message(&mut self, at: At, value: Value<'a>) -> Option<()> {
         let members = self.object(value, || at.param())?;
         let role = self.text_in(&members, "role", || at.param())?;
         match role.as_ref() {
@@ -109,7 +108,7 @@ impl<'a> Reader<'_, '_, 'a> {
             self.content(at, content, Role::Assistant, &mut blocks)?;
         }
         if members.get("refusal").is_some() {
-            let text = self.text_in(members, "refusal", || at.param())?;
+            let text = self.prompt_text_in(members, "refusal", || at.param())?;
             blocks.push(Block { at, kind: BlockKind::Text(text) });
         }
         self.unanswered.clear();
@@ -266,7 +265,7 @@ impl<'a> Reader<'_, '_, 'a> {
     /// Reads `{"type":"ephemeral","ttl":..}`.
     pub(super) fn cache_ttl(
         &mut self,
-        value: &'a RawValue,
+        value: Value<'a>,
         place: impl Fn() -> String,
     ) -> Option<CacheTtl> {
         let members = self.object(value, &place)?;

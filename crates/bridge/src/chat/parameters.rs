@@ -2,16 +2,16 @@
 
 use std::borrow::Cow;
 
-use serde_json::value::RawValue;
 use sluice_catalogue::Effort;
 
 use super::request::Reader;
 use crate::conversation::{AnswerFormat, CacheTtl, Thinking, ThinkingDisplay};
 use crate::effort;
 use crate::fields;
+use crate::value::Value;
 
 impl<'a> Reader<'_, '_, 'a> {
-    pub(super) fn max_tokens(&mut self, name: &str, value: &RawValue) -> Option<u64> {
+    pub(super) fn max_tokens(&mut self, name: &str, value: Value<'_>) -> Option<u64> {
         match fields::count(value).filter(|count| *count > 0) {
             Some(count) => Some(count),
             None => self.refuse(name, "must be a whole number of at least 1"),
@@ -22,7 +22,7 @@ impl<'a> Reader<'_, '_, 'a> {
     pub(super) fn number(
         &mut self,
         name: &str,
-        value: &'a RawValue,
+        value: Value<'a>,
         most: f64,
     ) -> Option<Cow<'a, str>> {
         match fields::number(value).filter(|number| (0.0..=most).contains(number)) {
@@ -32,7 +32,7 @@ impl<'a> Reader<'_, '_, 'a> {
     }
 
     /// A text or a list of texts. Empty ones would end no answer, and Bedrock refuses them.
-    pub(super) fn stop(&mut self, value: &'a RawValue) -> Option<()> {
+    pub(super) fn stop(&mut self, value: Value<'a>) -> Option<()> {
         let texts = match fields::elements(value) {
             Some(elements) => elements.into_iter().map(fields::text).collect(),
             None => fields::text(value).map(|text| vec![text]),
@@ -46,7 +46,7 @@ impl<'a> Reader<'_, '_, 'a> {
     }
 
     /// Whether the stream is to end with the usage.
-    pub(super) fn stream_options(&mut self, value: &'a RawValue) -> Option<bool> {
+    pub(super) fn stream_options(&mut self, value: Value<'a>) -> Option<bool> {
         let place = || "stream_options".to_owned();
         let members = self.object(value, place)?;
         self.only(&members, &["include_usage", "include_obfuscation"], place)?;
@@ -60,7 +60,7 @@ impl<'a> Reader<'_, '_, 'a> {
         }
     }
 
-    pub(super) fn response_format(&mut self, value: &'a RawValue) -> Option<()> {
+    pub(super) fn response_format(&mut self, value: Value<'a>) -> Option<()> {
         let place = || "response_format".to_owned();
         let members = self.object(value, place)?;
         let kind = self.text_in(&members, "type", place)?;
@@ -85,7 +85,7 @@ impl<'a> Reader<'_, '_, 'a> {
         Some(())
     }
 
-    fn json_schema(&mut self, value: Option<&'a RawValue>) -> Option<AnswerFormat<'a>> {
+    fn json_schema(&mut self, value: Option<Value<'a>>) -> Option<AnswerFormat<'a>> {
         let place = || "response_format.json_schema".to_owned();
         let Some(value) = value else { return self.refuse(place(), "must be an object") };
         let members = self.object(value, place)?;
@@ -99,7 +99,7 @@ impl<'a> Reader<'_, '_, 'a> {
             Some(value) => self.boolean("response_format.json_schema.strict", value)?,
             None => false,
         };
-        match members.get("schema").filter(|value| fields::is_object(value)) {
+        match members.get("schema").filter(|value| fields::is_object(*value)) {
             Some(schema) => {
                 let schema = fields::json(schema);
                 Some(AnswerFormat::JsonSchema { name, description, schema, strict })
@@ -109,7 +109,7 @@ impl<'a> Reader<'_, '_, 'a> {
     }
 
     /// An effort is also a wish to think, and `none` one not to.
-    pub(super) fn reasoning_effort(&mut self, value: &RawValue) -> Option<()> {
+    pub(super) fn reasoning_effort(&mut self, value: Value<'_>) -> Option<()> {
         let name = fields::text(value);
         let Some(effort) = name.as_deref().and_then(effort::by_name) else {
             let why = "must be `none`, `minimal`, `low`, `medium`, `high`, `xhigh` or `max`";
@@ -123,7 +123,7 @@ impl<'a> Reader<'_, '_, 'a> {
     }
 
     /// Claude's own form of a wish to think, which clients send through OpenAI's SDKs.
-    pub(super) fn thinking(&mut self, value: &'a RawValue) -> Option<()> {
+    pub(super) fn thinking(&mut self, value: Value<'a>) -> Option<()> {
         let place = || "thinking".to_owned();
         let members = self.object(value, place)?;
         self.only(&members, &["type", "budget_tokens", "display"], place)?;
@@ -152,7 +152,7 @@ impl<'a> Reader<'_, '_, 'a> {
         Some(())
     }
 
-    pub(super) fn service_tier(&mut self, value: &RawValue) -> Option<()> {
+    pub(super) fn service_tier(&mut self, value: Value<'_>) -> Option<()> {
         self.conversation.service_tier = match fields::text(value).as_deref() {
             Some("auto") => None,
             Some("default") => Some("default"),
@@ -175,7 +175,7 @@ impl<'a> Reader<'_, '_, 'a> {
 
     /// The lifetime of the cache points that `prompt_cache_breakpoint` sets: `30m` is a minimum, and an hour the
     /// shortest that keeps it.
-    pub(super) fn prompt_cache_options(&mut self, value: &'a RawValue) -> Option<()> {
+    pub(super) fn prompt_cache_options(&mut self, value: Value<'a>) -> Option<()> {
         let place = || "prompt_cache_options".to_owned();
         let members = self.object(value, place)?;
         self.only(&members, &["mode", "ttl"], place)?;
@@ -200,7 +200,7 @@ impl<'a> Reader<'_, '_, 'a> {
     }
 
     /// A parameter that Bedrock has no place for.
-    pub(super) fn other(&mut self, name: &str, value: &RawValue) -> Option<()> {
+    pub(super) fn other(&mut self, name: &str, value: Value<'_>) -> Option<()> {
         let is = |json: &str| value.get() == json;
         let is_number = |number: f64| fields::number(value) == Some(number);
         let (means_nothing, why) = match name {
@@ -262,12 +262,12 @@ impl<'a> Reader<'_, '_, 'a> {
     }
 }
 
-fn has_no_part(value: &RawValue) -> bool {
+fn has_no_part(value: Value<'_>) -> bool {
     fields::members(value).is_some_and(|members| members.iter().next().is_none())
 }
 
-fn is_text_only(value: &RawValue) -> bool {
+fn is_text_only(value: Value<'_>) -> bool {
     let elements = fields::elements(value).unwrap_or_default();
-    let is_text = |element: &RawValue| fields::text(element).as_deref() == Some("text");
+    let is_text = |element: Value<'_>| fields::text(element).as_deref() == Some("text");
     !elements.is_empty() && elements.into_iter().all(is_text)
 }

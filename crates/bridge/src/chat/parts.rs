@@ -2,23 +2,22 @@
 
 use std::borrow::Cow;
 
-use serde_json::value::RawValue;
-
 use super::request::Reader;
 use crate::conversation::{At, Block, BlockKind, Media, MediaSource, Role};
-use crate::fields::{self, Members};
+use crate::fields;
 use crate::media::{self, MediaKind};
+use crate::value::{Members, Value};
 
 impl<'a> Reader<'_, '_, 'a> {
     pub(super) fn content(
         &mut self,
         at: At,
-        value: &'a RawValue,
+        value: Value<'a>,
         role: Role,
         blocks: &mut Vec<Block<'a>>,
     ) -> Option<()> {
         if fields::is_text(value) {
-            let Some(text) = fields::text(value) else {
+            let Some(text) = fields::prompt_text(value) else {
                 return self.refuse(format!("{}.content", at.param()), "must be a text");
             };
             // An assistant that only used tools says nothing.
@@ -41,7 +40,7 @@ impl<'a> Reader<'_, '_, 'a> {
     fn part(
         &mut self,
         at: At,
-        value: &'a RawValue,
+        value: Value<'a>,
         role: Role,
         blocks: &mut Vec<Block<'a>>,
     ) -> Option<()> {
@@ -49,9 +48,11 @@ impl<'a> Reader<'_, '_, 'a> {
         let kind = self.text_in(&members, "type", || at.param())?;
         let is_user = role == Role::User;
         let (name, kind) = match kind.as_ref() {
-            "text" => ("text", BlockKind::Text(self.text_in(&members, "text", || at.param())?)),
+            "text" => {
+                ("text", BlockKind::Text(self.prompt_text_in(&members, "text", || at.param())?))
+            }
             "refusal" if role == Role::Assistant => {
-                let text = self.text_in(&members, "refusal", || at.param())?;
+                let text = self.prompt_text_in(&members, "refusal", || at.param())?;
                 ("refusal", BlockKind::Text(text))
             }
             "image_url" if is_user => ("image_url", self.image(at, &members)?),
@@ -132,13 +133,13 @@ impl<'a> Reader<'_, '_, 'a> {
         }
     }
 
-    /// Models on Bedrock see images in one resolution, and a wish for another is not left out in silence.
+    /// Models on Bedrock see images as they are. A wish for less is not left out in silence.
     fn detail(&mut self, at: At, image: &Members<'a>) -> Option<()> {
         match image.get("detail").map(|value| fields::text(value).unwrap_or_default()).as_deref() {
-            None | Some("auto") => Some(()),
-            Some("low" | "high") => {
+            None | Some("auto" | "high") => Some(()),
+            Some("low") => {
                 let why = format!(
-                    "of {} is not served by models on Bedrock; leave it out or set it to `auto`",
+                    "`low` of {} is not served by models on Bedrock; leave it out or set it to `auto`",
                     at.param()
                 );
                 self.report.unsupported("image_url.detail", false, &why);

@@ -3,12 +3,11 @@
 
 use std::borrow::Cow;
 
-use serde_json::value::RawValue;
-
-use crate::conversation::{CacheTtl, Conversation};
-use crate::fields::{self, Members};
+use crate::conversation::{CacheTtl, Conversation, Text};
+use crate::fields;
 use crate::report::Report;
 use crate::translation::Echo;
+use crate::value::{Members, Value};
 
 /// A request while it is read. Readers return `None` once they have refused it.
 pub(super) struct Reader<'r, 'p, 'a> {
@@ -23,10 +22,10 @@ pub(super) struct Reader<'r, 'p, 'a> {
 /// The members that are read after the others, whose values they need.
 #[derive(Default)]
 struct Later<'a> {
-    messages: Option<&'a RawValue>,
-    tools: Option<&'a RawValue>,
-    tool_choice: Option<&'a RawValue>,
-    max_tokens: Option<&'a RawValue>,
+    messages: Option<Value<'a>>,
+    tools: Option<Value<'a>>,
+    tool_choice: Option<Value<'a>>,
+    max_tokens: Option<Value<'a>>,
 }
 
 /// Reads the body of a request.
@@ -84,7 +83,7 @@ impl<'a> Reader<'_, '_, 'a> {
     fn member(
         &mut self,
         name: &str,
-        value: &'a RawValue,
+        value: Value<'a>,
         later: &mut Later<'a>,
         echo: &mut Echo,
     ) -> Option<()> {
@@ -130,7 +129,7 @@ impl<'a> Reader<'_, '_, 'a> {
     }
 
     /// A text.
-    pub(super) fn text(&mut self, param: &str, value: &'a RawValue) -> Option<Cow<'a, str>> {
+    pub(super) fn text(&mut self, param: &str, value: Value<'a>) -> Option<Cow<'a, str>> {
         match fields::text(value) {
             Some(text) => Some(text),
             None => self.refuse(param, "must be a text"),
@@ -138,7 +137,7 @@ impl<'a> Reader<'_, '_, 'a> {
     }
 
     /// `true` or `false`.
-    pub(super) fn boolean(&mut self, param: &str, value: &RawValue) -> Option<bool> {
+    pub(super) fn boolean(&mut self, param: &str, value: Value<'_>) -> Option<bool> {
         match fields::boolean(value) {
             Some(value) => Some(value),
             None => self.refuse(param, "must be `true` or `false`"),
@@ -148,7 +147,7 @@ impl<'a> Reader<'_, '_, 'a> {
     /// The members of an object; `param` is asked only for a refusal.
     pub(super) fn object(
         &mut self,
-        value: &'a RawValue,
+        value: Value<'a>,
         param: impl FnOnce() -> String,
     ) -> Option<Members<'a>> {
         match fields::members(value) {
@@ -160,12 +159,25 @@ impl<'a> Reader<'_, '_, 'a> {
     /// The elements of a list; `param` is asked only for a refusal.
     pub(super) fn list(
         &mut self,
-        value: &'a RawValue,
+        value: Value<'a>,
         param: impl FnOnce() -> String,
-    ) -> Option<Vec<&'a RawValue>> {
+    ) -> Option<Vec<Value<'a>>> {
         match fields::elements(value) {
             Some(elements) => Some(elements),
             None => self.refuse(param(), "must be a list"),
+        }
+    }
+
+    /// A member that must be a text of the prompt; `place` names the object, and is asked only for a refusal.
+    pub(super) fn prompt_text_in(
+        &mut self,
+        members: &Members<'a>,
+        name: &str,
+        place: impl FnOnce() -> String,
+    ) -> Option<Text<'a>> {
+        match members.get(name).and_then(fields::prompt_text) {
+            Some(text) => Some(text),
+            None => self.refuse(format!("{}.{name}", place()), "must be a text"),
         }
     }
 

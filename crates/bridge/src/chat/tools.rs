@@ -2,14 +2,13 @@
 
 use std::borrow::Cow;
 
-use serde_json::value::RawValue;
-
 use super::request::Reader;
 use crate::conversation::{At, Block, BlockKind, Tool, ToolChoice};
-use crate::fields::{self, Members};
+use crate::fields;
+use crate::value::{Members, Value};
 
 impl<'a> Reader<'_, '_, 'a> {
-    pub(super) fn tools(&mut self, value: &'a RawValue) -> Option<()> {
+    pub(super) fn tools(&mut self, value: Value<'a>) -> Option<()> {
         let elements = self.list(value, || "tools".to_owned())?;
         self.conversation.tools.reserve(elements.len());
         for (index, element) in elements.into_iter().enumerate() {
@@ -19,7 +18,7 @@ impl<'a> Reader<'_, '_, 'a> {
         Some(())
     }
 
-    fn tool(&mut self, index: usize, value: &'a RawValue) -> Option<Tool<'a>> {
+    fn tool(&mut self, index: usize, value: Value<'a>) -> Option<Tool<'a>> {
         let place = || format!("tools[{index}]");
         let members = self.object(value, place)?;
         let function = self.function(&members, place)?;
@@ -83,7 +82,7 @@ impl<'a> Reader<'_, '_, 'a> {
     }
 
     /// Reads the choice; the tools are read already.
-    pub(super) fn tool_choice(&mut self, value: &'a RawValue) -> Option<()> {
+    pub(super) fn tool_choice(&mut self, value: Value<'a>) -> Option<()> {
         let place = || "tool_choice".to_owned();
         if let Some(text) = fields::text(value) {
             let choice = match text.as_ref() {
@@ -160,7 +159,7 @@ impl<'a> Reader<'_, '_, 'a> {
     /// Reads an assistant's uses of tools.
     pub(super) fn tool_calls(
         &mut self,
-        value: &'a RawValue,
+        value: Value<'a>,
         at: At,
         blocks: &mut Vec<Block<'a>>,
     ) -> Option<()> {

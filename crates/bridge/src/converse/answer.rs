@@ -147,7 +147,9 @@ pub(crate) fn read_answer<'a>(
     if content.is_empty() && stop == StopReason::EndTurn && usage.output == 0 {
         return Err(AnswerError::Unreadable("it is empty"));
     }
-    if context.must_be_json && stop::is_whole_text(stop) {
+    // A text in place of the tool that takes the answer may still be it.
+    let must_be_json = context.must_be_json || context.answer_tool.is_some() && !has_answer;
+    if must_be_json && stop::is_whole_text(stop) {
         check_json(&mut content)?;
     }
     rename(&mut content, context);
@@ -168,7 +170,7 @@ pub(crate) fn read_answer<'a>(
         tier: read.service_tier.and_then(|tier| tier.name).map(|Text(name)| name),
         of_converse: of_converse
             .into_iter()
-            .filter_map(|(name, value)| Some((name, fields::json(value?))))
+            .filter_map(|(name, value)| Some((name, fields::json(value?.into()))))
             .collect(),
     })
 }
@@ -207,7 +209,7 @@ fn content_of<'a>(block: Block<'a>, context: &AnswerContext) -> Result<Content<'
                 false => text.to_mut().push_str(&part),
             }
         }
-        let citations = cited.citations.into_iter().map(fields::json).collect();
+        let citations = cited.citations.into_iter().map(|it| fields::json(it.into())).collect();
         return Ok(Content::CitedText { text, citations });
     }
     Err(AnswerError::Unreadable("it has a kind of content that can't be translated"))
@@ -248,7 +250,9 @@ pub(super) struct AdditionalFields<'a> {
 impl<'a> AdditionalFields<'a> {
     /// Reads `additionalModelResponseFields`; what is not known is left out.
     pub(super) fn of(fields: &'a RawValue) -> AdditionalFields<'a> {
-        let Some(members) = fields::members(fields) else { return AdditionalFields::default() };
+        let Some(members) = fields::members(fields.into()) else {
+            return AdditionalFields::default();
+        };
         // By the path that was asked for: nested, or the last name alone.
         let usage = members.get("usage").and_then(fields::members);
         let nested = usage.as_ref().and_then(|usage| usage.get("output_tokens_details"));

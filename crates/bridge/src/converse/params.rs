@@ -38,6 +38,8 @@ impl Field {
         match source {
             Source::ChatCompletions => chat,
             Source::Responses => responses,
+            // There they are in the body.
+            Source::InvokeClaude if self == Field::Betas => "anthropic_beta",
             Source::Messages | Source::InvokeClaude => messages,
             Source::Converse => converse,
         }

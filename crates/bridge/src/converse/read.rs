@@ -6,15 +6,15 @@
 
 use std::borrow::Cow;
 
-use serde_json::value::RawValue;
 use sluice_catalogue::Effort;
 
 use crate::conversation::{
-    AnswerFormat, At, Block, BlockKind, Conversation, Json, Role, Tool, ToolChoice, Turn,
+    AnswerFormat, At, Block, BlockKind, Conversation, Json, Role, Text, Tool, ToolChoice, Turn,
 };
 use crate::effort;
-use crate::fields::{self, Members};
+use crate::fields;
 use crate::report::Report;
+use crate::value::{Members, Value};
 
 mod blocks;
 mod model_fields;
@@ -41,7 +41,7 @@ pub(crate) fn read_request<'a>(body: &'a [u8], report: &mut Report<'_>) -> Conve
         report.refuse(None, false, "the body must be a JSON object");
         return conversation;
     };
-    for (name, value) in members.iter().filter(|(_, value)| !fields::is_null(value)) {
+    for (name, value) in members.given() {
         if let Some(kept) = KEPT.iter().find(|kept| **kept == name) {
             conversation.of_converse.push((kept, fields::json(value)));
             continue;
@@ -84,7 +84,7 @@ fn wrong(param: impl Into<String>, what: &str, report: &mut Report<'_>) {
 }
 
 /// The members of an object; another value is refused.
-fn object<'a>(value: &'a RawValue, param: &str, report: &mut Report<'_>) -> Option<Members<'a>> {
+fn object<'a>(value: Value<'a>, param: &str, report: &mut Report<'_>) -> Option<Members<'a>> {
     let members = fields::members(value);
     if members.is_none() {
         wrong(param, "an object", report);
@@ -93,7 +93,7 @@ fn object<'a>(value: &'a RawValue, param: &str, report: &mut Report<'_>) -> Opti
 }
 
 /// The elements of an array; another value is refused.
-fn array<'a>(value: &'a RawValue, param: &str, report: &mut Report<'_>) -> Vec<&'a RawValue> {
+fn array<'a>(value: Value<'a>, param: &str, report: &mut Report<'_>) -> Vec<Value<'a>> {
     let elements = fields::elements(value);
     if elements.is_none() {
         wrong(param, "an array", report);
@@ -108,7 +108,7 @@ fn only(members: &Members<'_>, known: &[&str], param: &str, report: &mut Report<
     }
 }
 
-fn turns<'a>(value: &'a RawValue, report: &mut Report<'_>) -> Vec<Turn<'a>> {
+fn turns<'a>(value: Value<'a>, report: &mut Report<'_>) -> Vec<Turn<'a>> {
     let mut turns = Vec::new();
     for (index, message) in (0_u32..).zip(array(value, "messages", report)) {
         let param = format!("messages[{index}]");
@@ -129,16 +129,15 @@ fn turns<'a>(value: &'a RawValue, report: &mut Report<'_>) -> Vec<Turn<'a>> {
         };
         let at = |part| At { list: "messages", index: Some(index), part: Some(part) };
         let blocks = blocks::read(content, &format!("{param}.content"), &at, report);
+        if blocks.is_empty() && role != Role::Assistant {
+            wrong(format!("{param}.content"), "an array with a block", report);
+        }
         turns.push(Turn { role, blocks });
     }
     turns
 }
 
-fn inference<'a>(
-    value: &'a RawValue,
-    conversation: &mut Conversation<'a>,
-    report: &mut Report<'_>,
-) {
+fn inference<'a>(value: Value<'a>, conversation: &mut Conversation<'a>, report: &mut Report<'_>) {
     let Some(members) = object(value, "inferenceConfig", report) else { return };
     only(
         &members,
@@ -172,7 +171,7 @@ fn inference<'a>(
     }
 }
 
-fn tools<'a>(value: &'a RawValue, conversation: &mut Conversation<'a>, report: &mut Report<'_>) {
+fn tools<'a>(value: Value<'a>, conversation: &mut Conversation<'a>, report: &mut Report<'_>) {
     let Some(members) = object(value, "toolConfig", report) else { return };
     only(&members, &["tools", "toolChoice"], "toolConfig", report);
     if let Some(list) = members.get("tools") {
@@ -201,12 +200,7 @@ fn tools<'a>(value: &'a RawValue, conversation: &mut Conversation<'a>, report: &
     }
 }
 
-fn tool<'a>(
-    spec: &'a RawValue,
-    index: u32,
-    param: &str,
-    report: &mut Report<'_>,
-) -> Option<Tool<'a>> {
+fn tool<'a>(spec: Value<'a>, index: u32, param: &str, report: &mut Report<'_>) -> Option<Tool<'a>> {
     let members = object(spec, param, report)?;
     only(&members, &["name", "description", "inputSchema", "strict"], param, report);
     let Some(name) = members.get("name").and_then(fields::text) else {
@@ -228,7 +222,7 @@ fn tool<'a>(
     })
 }
 
-fn choice_of<'a>(choice: &'a RawValue, report: &mut Report<'_>) -> Option<ToolChoice<'a>> {
+fn choice_of<'a>(choice: Value<'a>, report: &mut Report<'_>) -> Option<ToolChoice<'a>> {
     let members = object(choice, "toolConfig.toolChoice", report)?;
     if members.get("auto").is_some() {
         return Some(ToolChoice::Auto);
@@ -244,7 +238,7 @@ fn choice_of<'a>(choice: &'a RawValue, report: &mut Report<'_>) -> Option<ToolCh
     name.map(ToolChoice::Tool)
 }
 
-fn metadata<'a>(value: &'a RawValue, conversation: &mut Conversation<'a>, report: &mut Report<'_>) {
+fn metadata<'a>(value: Value<'a>, conversation: &mut Conversation<'a>, report: &mut Report<'_>) {
     let Some(members) = object(value, "requestMetadata", report) else { return };
     for (key, value) in members {
         match fields::text(value) {
@@ -254,7 +248,7 @@ fn metadata<'a>(value: &'a RawValue, conversation: &mut Conversation<'a>, report
     }
 }
 
-fn tier(value: &RawValue, conversation: &mut Conversation<'_>, report: &mut Report<'_>) {
+fn tier(value: Value<'_>, conversation: &mut Conversation<'_>, report: &mut Report<'_>) {
     let members = fields::members(value);
     let name = members.and_then(|members| members.get("type")).and_then(fields::text);
     let known = ["default", "priority", "flex", "reserved"];
@@ -265,7 +259,7 @@ fn tier(value: &RawValue, conversation: &mut Conversation<'_>, report: &mut Repo
     }
 }
 
-fn output<'a>(value: &'a RawValue, conversation: &mut Conversation<'a>, report: &mut Report<'_>) {
+fn output<'a>(value: Value<'a>, conversation: &mut Conversation<'a>, report: &mut Report<'_>) {
     let Some(members) = object(value, "outputConfig", report) else { return };
     only(&members, &["textFormat", "effort"], "outputConfig", report);
     if let Some(value) = members.get("effort") {
@@ -291,7 +285,7 @@ fn output<'a>(value: &'a RawValue, conversation: &mut Conversation<'a>, report: 
 }
 
 /// An effort by its name.
-fn effort(value: &RawValue, param: &str, report: &mut Report<'_>) -> Option<Effort> {
+fn effort(value: Value<'_>, param: &str, report: &mut Report<'_>) -> Option<Effort> {
     let effort = fields::text(value).as_deref().and_then(effort::by_name);
     if effort.is_none() {
         wrong(param, "`low`, `medium`, `high`, `xhigh` or `max`", report);
@@ -300,6 +294,6 @@ fn effort(value: &RawValue, param: &str, report: &mut Report<'_>) -> Option<Effo
 }
 
 /// A text as a block.
-fn text_block(at: At, text: Cow<'_, str>) -> Block<'_> {
+fn text_block(at: At, text: Text<'_>) -> Block<'_> {
     Block { at, kind: BlockKind::Text(text) }
 }

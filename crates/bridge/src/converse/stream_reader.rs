@@ -260,7 +260,7 @@ impl StreamReader {
         if let Some(citation) = delta.citation {
             if self.held.is_none() {
                 let block = self.block(upstream, BlockKind::Text, each)?;
-                each(Event::Citation { block, citation: fields::json(citation) });
+                each(Event::Citation { block, citation: fields::json(citation.into()) });
             }
             return Ok(());
         }
@@ -379,7 +379,7 @@ impl StreamReader {
         }
         self.has_stopped = true;
         self.reasoning_tokens = told.reasoning_tokens;
-        let fields = stop.additional_model_response_fields.map(fields::json);
+        let fields = stop.additional_model_response_fields.map(|it| fields::json(it.into()));
         if reason == StopReason::EndTurn && self.next_block == 0 {
             let fields = fields.map(|Json(json)| Json(Cow::Owned(json.into_owned())));
             let stop_sequence = told.stop_sequence.map(|text| text.to_string());
@@ -397,7 +397,9 @@ impl StreamReader {
         reason: StopReason,
         each: &mut Each<'_>,
     ) -> Result<(), AnswerError> {
-        let is_checked = self.context.must_be_json && stop::is_whole_text(reason);
+        // A text in place of the tool that takes the answer may still be it.
+        let must_be_json = self.context.must_be_json || self.context.answer_tool.is_some();
+        let is_checked = must_be_json && stop::is_whole_text(reason);
         let text = match is_checked {
             true => object_in(held).ok_or(AnswerError::NotJson)?,
             false => held,
@@ -431,7 +433,7 @@ impl StreamReader {
             tier: metadata.service_tier.and_then(|tier| tier.name).map(|Text(name)| name),
             of_converse: of_converse
                 .into_iter()
-                .filter_map(|(name, value)| Some((name, fields::json(value?))))
+                .filter_map(|(name, value)| Some((name, fields::json(value?.into()))))
                 .collect(),
         });
         Ok(())

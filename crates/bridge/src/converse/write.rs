@@ -86,7 +86,7 @@ fn write_system(
     target: &mut Target<'_, '_>,
 ) {
     let is_sent = |block: &&Block<'_>| match &block.kind {
-        BlockKind::Text(text) => !text.trim().is_empty(),
+        BlockKind::Text(text) => !text.is_blank(),
         BlockKind::CachePoint(_) => false,
         _ => true,
     };
@@ -103,8 +103,8 @@ fn write_system(
     let mut system = body.array("system");
     for block in &conversation.system {
         match &block.kind {
-            BlockKind::Text(text) if text.trim().is_empty() => {}
-            BlockKind::Text(text) => system.object().str("text", text),
+            BlockKind::Text(text) if text.is_blank() => {}
+            BlockKind::Text(text) => system.object().text("text", text),
             BlockKind::CachePoint(ttl) => target.cache_point(&mut system, *ttl),
             BlockKind::Other { name, value } if name == "guardContent" => {
                 system.object().raw(name, &value.0);
@@ -177,7 +177,7 @@ fn write_metadata(
 fn expected_len(conversation: &Conversation<'_>) -> usize {
     fn len(block: &Block<'_>) -> usize {
         64 + match &block.kind {
-            BlockKind::Text(text) => text.len() + text.len() / 16,
+            BlockKind::Text(text) => text.json_len(),
             BlockKind::Image(media)
             | BlockKind::Audio(media)
             | BlockKind::Video(media)

@@ -2,13 +2,13 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use serde_json::value::RawValue;
 use std::ops::Range;
 
 use super::{Call, Encoding};
 use crate::answer::AnswerError;
-use crate::fields::{self, Members};
+use crate::fields;
 use crate::json::{Array, Object};
+use crate::value::{Members, Value};
 
 /// The vectors of one call, as JSON in the client's encoding.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,7 +46,7 @@ impl Call {
 
 /// The vectors in an answer of Titan (`embedding`), Cohere (`embeddings`: a list, or lists by their type) or
 /// Nova (`embeddings`: objects).
-fn vectors<'a>(members: &Members<'a>) -> Option<Vec<&'a RawValue>> {
+fn vectors<'a>(members: &Members<'a>) -> Option<Vec<Value<'a>>> {
     if let Some(vector) = members.get("embedding") {
         return Some(vec![vector]);
     }
@@ -62,7 +62,7 @@ fn vectors<'a>(members: &Members<'a>) -> Option<Vec<&'a RawValue>> {
         return fields::elements(fields::members(found)?.get("float")?);
     }
     let elements = fields::elements(found)?.into_iter();
-    let of = |element: &'a RawValue| match fields::is_object(element) {
+    let of = |element: Value<'a>| match fields::is_object(element) {
         true => fields::members(element)?.get("embedding"),
         false => Some(element),
     };
@@ -80,7 +80,7 @@ fn counted(members: &Members<'_>) -> Option<u64> {
 
 /// A list of numbers as the client wants it; `None` if it is none, is empty, or has numbers that 32 bits do not
 /// hold.
-fn encode(vector: &RawValue, encoding: Encoding) -> Option<String> {
+fn encode(vector: Value<'_>, encoding: Encoding) -> Option<String> {
     let inner = vector.get().strip_prefix('[')?.strip_suffix(']')?;
     // The text is valid JSON, and what is valid and reads as a number is one.
     let numbers = inner.split(',').map(|number| {

@@ -2,11 +2,10 @@
 
 use std::borrow::Cow;
 
-use serde_json::value::RawValue;
-
 use super::{EmbeddingsRequest, Encoding, InputType, MAX_TEXTS};
 use crate::fields;
 use crate::report::{DropPolicy, Refusal, Report};
+use crate::value::Value;
 
 /// Reads the body of a request.
 ///
@@ -82,7 +81,7 @@ fn read<'a>(body: &'a [u8], report: &mut Report<'_>) -> Option<EmbeddingsRequest
     Some(request)
 }
 
-fn texts<'a>(value: &'a RawValue, report: &mut Report<'_>) -> Option<Vec<Cow<'a, str>>> {
+fn texts<'a>(value: Value<'a>, report: &mut Report<'_>) -> Option<Vec<Cow<'a, str>>> {
     if let Some(text) = fields::text(value) {
         return match text.is_empty() {
             true => refuse(report, "input", "must not be empty"),

@@ -7,7 +7,10 @@ use sluice_bedrock::json::{Scanner, Type};
 use super::cache::cache_control;
 use super::citations;
 use super::media::{document, image, search_result};
-use super::read::{Place, Read, ahead, elements, flag, kind, members, null, object, text, unknown};
+use super::read::{
+    self, Place, Read, ahead, elements, flag, kind, members, null, object, prompt_text, text,
+    unknown,
+};
 use crate::conversation::{At, Block, BlockKind, CacheTtl, Json, Role, Turn};
 use crate::report::Report;
 
@@ -55,6 +58,9 @@ pub(super) fn turns<'a>(
             }
             key => unknown(scanner, Place::of(at, key), report),
         })?;
+        if blocks.is_empty() && role.as_deref() != Some("assistant") {
+            Place::of(at, "content").refuse(report, "must have a block");
+        }
         let place = Place::of(at, "role");
         match role.as_deref() {
             Some("user") => turns.push(Turn { role: Role::User, blocks }),
@@ -76,7 +82,7 @@ pub(super) fn content<'a>(
     out: &mut Vec<Block<'a>>,
 ) -> Read {
     if scanner.peek()? == Type::String {
-        let text = scanner.string()?;
+        let text = read::next_prompt_text(scanner)?;
         out.push(Block { at: place.at, kind: BlockKind::Text(text) });
         return Ok(());
     }
@@ -167,7 +173,7 @@ fn text_block<'a>(
     members(scanner, Place::of(at, ""), report, |key, scanner, report| match key {
         "type" => Ok(()),
         "text" => {
-            found = text(scanner, Place::of(at, "text"), report)?;
+            found = prompt_text(scanner, Place::of(at, "text"), report)?;
             Ok(())
         }
         "citations" => {
@@ -178,7 +184,7 @@ fn text_block<'a>(
         key => unknown(scanner, Place::of(at, key), report),
     })?;
     Ok(match (required(found, at, "text", report), citations) {
-        (Some(text), Some(citations)) => Some(citations::cited_text(&text, &citations)),
+        (Some(text), Some(citations)) => Some(citations::cited_text(&text.as_str(), &citations)),
         (text, _) => text.map(BlockKind::Text),
     })
 }

@@ -9,7 +9,7 @@ use std::fmt::Write as _;
 use serde_json::value::RawValue;
 use sluice_bedrock::json::{JsonError, Scanner, Type};
 
-use crate::conversation::{At, Json};
+use crate::conversation::{At, Json, Text};
 use crate::report::Report;
 
 pub(super) type Read<T = ()> = Result<T, JsonError>;
@@ -94,6 +94,32 @@ pub(super) fn text<'a>(
         scanner.skip()?;
     }
     Ok(None)
+}
+
+/// A text of the prompt.
+pub(super) fn prompt_text<'a>(
+    scanner: &mut Scanner<'a>,
+    place: Place<'_>,
+    report: &mut Report<'_>,
+) -> Read<Option<Text<'a>>> {
+    if scanner.peek()? == Type::String {
+        return next_prompt_text(scanner).map(Some);
+    }
+    Ok(text(scanner, place, report)?.map(Text::from))
+}
+
+/// The text that comes next.
+pub(super) fn next_prompt_text<'a>(scanner: &mut Scanner<'a>) -> Read<Text<'a>> {
+    let mut ahead = scanner.clone();
+    let json = std::str::from_utf8(ahead.value()?.0).ok();
+    let between_quotes = json.and_then(|json| json.strip_prefix('"')?.strip_suffix('"'));
+    match between_quotes.and_then(Text::of_json) {
+        Some(text) => {
+            *scanner = ahead;
+            Ok(text)
+        }
+        None => scanner.string().map(Text::from),
+    }
 }
 
 /// `true` or `false`.

@@ -151,6 +151,9 @@ fn of_anthropic(key: &str, scanner: &mut Scanner<'_>, report: &mut Report<'_>) -
         ("inference_geo", _) => "is decided by the target here, not by the request",
         ("speed", _) => "can only be `standard` on Bedrock",
         ("diagnostics", _) => "can't be had of Bedrock",
+        ("billing_policy" | "fallback_credit_token" | "user_profile_id" | "workspace_id", _) => {
+            "is taken by Anthropic's own service alone"
+        }
         ("compaction" | "fallbacks" | "thread", _) => "can't be carried to this model here",
         _ => "is not known here: leave it out",
     };

@@ -305,7 +305,7 @@ proptest! {
         let conversation = read_request(body.as_bytes(), &mut Echo::default(), &mut report);
         prop_assert!(report.finish().is_ok(), "{}", body);
         let found: Vec<_> = conversation.turns[0].blocks.iter().map(|block| match &block.kind {
-            BlockKind::Text(text) => text.as_ref().to_owned(),
+            BlockKind::Text(text) => text.to_string(),
             kind => format!("{kind:?}"),
         }).collect();
         prop_assert_eq!(found, texts);

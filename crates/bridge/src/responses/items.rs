@@ -5,15 +5,14 @@
 
 use std::borrow::Cow;
 
-use serde_json::value::RawValue;
-
 use super::parts;
 use super::sealed::{Unsealed, unseal};
 use super::tools::{Tools, hub_name};
 use crate::conversation::{At, Block, BlockKind, CacheTtl, Conversation, Json, Role, Turn};
-use crate::fields::{self, Members};
+use crate::fields;
 use crate::json::Object;
 use crate::report::Report;
+use crate::value::{Members, Value};
 
 /// Members of items that are there for the client or its service, and mean nothing to the model.
 const OF_SERVICE: [&str; 5] = ["id", "status", "created_by", "caller", "async"];
@@ -29,9 +28,9 @@ pub(super) struct Items<'a, 'c> {
 
 impl<'a> Items<'a, '_> {
     /// Reads `input`: a string, or a list of items.
-    pub(super) fn read(&mut self, value: &'a RawValue, report: &mut Report<'_>) {
+    pub(super) fn read(&mut self, value: Value<'a>, report: &mut Report<'_>) {
         let at = At { list: "input", index: None, part: None };
-        if let Some(text) = fields::text(value) {
+        if let Some(text) = fields::prompt_text(value) {
             let blocks = vec![Block { at, kind: BlockKind::Text(text) }];
             self.conversation.turns.push(Turn { role: Role::User, blocks });
             return;
@@ -105,6 +104,9 @@ impl<'a> Items<'a, '_> {
         };
         let mut blocks = Vec::new();
         parts::read_content(content, at, self.cache_ttl, &mut blocks, report);
+        if blocks.is_empty() && role != Role::Assistant {
+            return refuse(at, "must have a part in its `content`", report);
+        }
         match role {
             Role::System if self.conversation.turns.is_empty() => {
                 self.conversation.system.append(&mut blocks);
@@ -221,7 +223,7 @@ fn has_results(turn: &Turn<'_>) -> bool {
 }
 
 fn check_members(item: &Members<'_>, own: &[&str], report: &mut Report<'_>) {
-    for (name, _) in item.iter().filter(|(_, value)| !fields::is_null(value)) {
+    for (name, _) in item.given() {
         if name != "type" && !own.contains(&name) && !OF_SERVICE.contains(&name) {
             let why = "of an item is not known; leave it out";
             report.unsupported(&format!("input.{name}"), false, why);

@@ -3,25 +3,25 @@
 
 use std::borrow::Cow;
 
-use serde_json::value::RawValue;
 use sluice_catalogue::Effort;
 
 use super::parts::openai_ttl;
 use crate::conversation::{AnswerFormat, CacheTtl, Conversation, Thinking, ThinkingDisplay};
 use crate::effort;
-use crate::fields::{self, Members};
+use crate::fields;
 use crate::report::Report;
+use crate::value::{Members, Value};
 
 /// Reads `reasoning`.
 pub(super) fn read_reasoning(
-    value: &RawValue,
+    value: Value<'_>,
     conversation: &mut Conversation<'_>,
     report: &mut Report<'_>,
 ) {
     let Some(reasoning) = fields::members(value) else {
         return malformed("reasoning", "an object", report);
     };
-    for (name, value) in reasoning.iter().filter(|(_, value)| !fields::is_null(value)) {
+    for (name, value) in reasoning.given() {
         let text = fields::text(value);
         match (name, text.as_deref()) {
             ("effort", Some(text)) => match effort::by_name(text) {
@@ -60,7 +60,7 @@ pub(super) fn read_reasoning(
 
 /// Reads `text`; returns the JSON of its format.
 pub(super) fn read_text<'a>(
-    value: &'a RawValue,
+    value: Value<'a>,
     conversation: &mut Conversation<'a>,
     report: &mut Report<'_>,
 ) -> Option<&'a str> {
@@ -69,7 +69,7 @@ pub(super) fn read_text<'a>(
         return None;
     };
     let mut format = None;
-    for (name, value) in text.iter().filter(|(_, value)| !fields::is_null(value)) {
+    for (name, value) in text.given() {
         match name {
             "format" => {
                 format = Some(value.get());
@@ -90,14 +90,14 @@ pub(super) fn read_text<'a>(
 }
 
 /// `text` as a response has it: always with a format.
-pub(super) fn repeated_text<'a>(format: Option<&'a str>, value: &'a RawValue) -> Cow<'a, str> {
+pub(super) fn repeated_text<'a>(format: Option<&'a str>, value: Value<'a>) -> Cow<'a, str> {
     match format {
         Some(_) => Cow::Borrowed(value.get()),
         None => Cow::Borrowed(r#"{"format":{"type":"text"}}"#),
     }
 }
 
-fn read_format<'a>(value: &'a RawValue, report: &mut Report<'_>) -> Option<AnswerFormat<'a>> {
+fn read_format<'a>(value: Value<'a>, report: &mut Report<'_>) -> Option<AnswerFormat<'a>> {
     let format = fields::members(value).unwrap_or_default();
     match format.get("type").and_then(fields::text).as_deref() {
         Some("text") => None,
@@ -115,7 +115,7 @@ fn read_schema<'a>(format: &Members<'a>, report: &mut Report<'_>) -> Option<Answ
     if let Some(name) = format.beside(&["type", "name", "description", "schema", "strict"]) {
         report.unsupported(&format!("text.format.{name}"), false, UNKNOWN);
     }
-    let schema = format.get("schema").filter(|schema| fields::is_object(schema));
+    let schema = format.get("schema").filter(|schema| fields::is_object(*schema));
     let strict = format.get("strict").map(fields::boolean);
     let (Some(schema), None | Some(Some(_))) = (schema, strict) else {
         malformed("text.format", "an object with `schema`, and `strict` a boolean", report);
@@ -130,7 +130,7 @@ fn read_schema<'a>(format: &Members<'a>, report: &mut Report<'_>) -> Option<Answ
 }
 
 /// Reads `service_tier`: the name in Converse.
-pub(super) fn read_tier(value: &RawValue, report: &mut Report<'_>) -> Option<&'static str> {
+pub(super) fn read_tier(value: Value<'_>, report: &mut Report<'_>) -> Option<&'static str> {
     match fields::text(value).as_deref() {
         Some("auto") => None,
         Some("default") => Some("default"),
@@ -146,7 +146,7 @@ pub(super) fn read_tier(value: &RawValue, report: &mut Report<'_>) -> Option<&'s
 }
 
 /// Reads `include`.
-pub(super) fn read_include(value: &RawValue, report: &mut Report<'_>) {
+pub(super) fn read_include(value: Value<'_>, report: &mut Report<'_>) {
     let Some(names) = fields::elements(value) else {
         return malformed("include", "a list", report);
     };
@@ -169,7 +169,7 @@ pub(super) fn read_include(value: &RawValue, report: &mut Report<'_>) {
 }
 
 /// Reads a member that no bridge carries, unless its value says that it is not wanted.
-pub(super) fn read_other(name: &str, value: &RawValue, report: &mut Report<'_>) {
+pub(super) fn read_other(name: &str, value: Value<'_>, report: &mut Report<'_>) {
     let text = fields::text(value);
     let is_false = fields::boolean(value) == Some(false);
     let refuse = |report: &mut Report<'_>, why: &str| {
@@ -180,6 +180,7 @@ pub(super) fn read_other(name: &str, value: &RawValue, report: &mut Report<'_>) 
         ("truncation", Some("disabled")) => {}
         ("top_logprobs", _) if fields::count(value) == Some(0) => {}
         ("context_management", _) if value.get() == "[]" => {}
+        ("prompt_cache_retention", Some("in_memory")) => {}
         // For the client's own records.
         ("client_metadata", _) => report.dropped("client_metadata"),
         // Bedrock caches by the points in the prompt.
@@ -212,13 +213,13 @@ pub(super) fn read_other(name: &str, value: &RawValue, report: &mut Report<'_>) 
 }
 
 /// Reads `prompt_cache_options`: how long a prompt is cached from a point that does not say it.
-pub(super) fn read_cache(value: &RawValue, report: &mut Report<'_>) -> CacheTtl {
+pub(super) fn read_cache(value: Value<'_>, report: &mut Report<'_>) -> CacheTtl {
     let mut usual = CacheTtl::default();
     let Some(options) = fields::members(value) else {
         malformed("prompt_cache_options", "an object", report);
         return usual;
     };
-    for (name, value) in options.iter().filter(|(_, value)| !fields::is_null(value)) {
+    for (name, value) in options.given() {
         match (name, fields::text(value).as_deref()) {
             ("mode", Some("explicit")) => {}
             // No point is set where the client sets none.
@@ -234,9 +235,9 @@ pub(super) fn read_cache(value: &RawValue, report: &mut Report<'_>) -> CacheTtl 
     usual
 }
 
-fn stream_options(value: &RawValue, report: &mut Report<'_>) {
+fn stream_options(value: Value<'_>, report: &mut Report<'_>) {
     let options = fields::members(value).unwrap_or_default();
-    for (name, value) in options.iter().filter(|(_, value)| !fields::is_null(value)) {
+    for (name, value) in options.given() {
         match (name, fields::boolean(value)) {
             ("include_obfuscation", Some(false)) => {}
             ("include_obfuscation", Some(true)) => {

@@ -2,22 +2,21 @@
 
 use std::borrow::Cow;
 
-use serde_json::value::RawValue;
-
 use crate::conversation::{At, Block, BlockKind, CacheTtl, Media, MediaSource};
-use crate::fields::{self, Members};
+use crate::fields;
 use crate::media::{self, MediaKind};
 use crate::report::Report;
+use crate::value::{Members, Value};
 
 /// Reads `content` or `output`: a string, or a list of parts.
 pub(super) fn read_content<'a>(
-    value: &'a RawValue,
+    value: Value<'a>,
     at: At,
     usual_ttl: CacheTtl,
     blocks: &mut Vec<Block<'a>>,
     report: &mut Report<'_>,
 ) {
-    if let Some(text) = fields::text(value) {
+    if let Some(text) = fields::prompt_text(value) {
         blocks.push(Block { at, kind: BlockKind::Text(text) });
         return;
     }
@@ -34,7 +33,7 @@ pub(super) fn read_content<'a>(
 }
 
 fn read_part<'a>(
-    value: &'a RawValue,
+    value: Value<'a>,
     at: At,
     usual_ttl: CacheTtl,
     blocks: &mut Vec<Block<'a>>,
@@ -78,7 +77,7 @@ fn read_part<'a>(
 
 /// Names the members of a part that mean nothing here, and refuses those that are not known.
 fn check_members(part: &Members<'_>, own: &[&str], report: &mut Report<'_>) {
-    for (name, value) in part.iter().filter(|(_, value)| !fields::is_null(value)) {
+    for (name, value) in part.given() {
         match name {
             "type" | "prompt_cache_breakpoint" | "cache_control" => {}
             // Models on Bedrock look at images as they are.
@@ -111,7 +110,7 @@ fn read_text<'a>(
     at: At,
     report: &mut Report<'_>,
 ) -> Option<BlockKind<'a>> {
-    let text = part.get(name).and_then(fields::text);
+    let text = part.get(name).and_then(fields::prompt_text);
     if text.is_none() {
         refuse(at, &format!("must have a string in `{name}`"), report);
     }

@@ -2,8 +2,6 @@
 
 use std::borrow::Cow;
 
-use serde_json::value::RawValue;
-
 use super::items::Items;
 use super::options;
 use super::tools::{Tools, read_choice};
@@ -11,6 +9,7 @@ use crate::conversation::{At, Block, BlockKind, Conversation};
 use crate::fields;
 use crate::report::Report;
 use crate::translation::Echo;
+use crate::value::Value;
 
 /// What a response repeats of its request: JSON text by the member's name.
 #[derive(Debug)]
@@ -52,7 +51,7 @@ pub(crate) fn read_request<'a>(
     let mut tools = Tools::default();
     let mut written_tools = String::new();
     let mut input = None;
-    for (name, value) in members.iter().filter(|(_, value)| !fields::is_null(value)) {
+    for (name, value) in members.given() {
         match name {
             "input" => input = Some(value),
             "tools" => {
@@ -84,7 +83,7 @@ pub(crate) fn read_request<'a>(
 /// Reads a member that has a value.
 fn member<'a>(
     name: &str,
-    value: &'a RawValue,
+    value: Value<'a>,
     conversation: &mut Conversation<'a>,
     echo: &mut Echo,
     repeated: &mut Repeated<'a>,
@@ -97,7 +96,7 @@ fn member<'a>(
             None => malformed(name, "a string", report),
         },
         "instructions" => {
-            let Some(text) = fields::text(value) else {
+            let Some(text) = fields::prompt_text(value) else {
                 return malformed(name, "a string", report);
             };
             repeated.instructions = json;
@@ -148,12 +147,15 @@ fn member<'a>(
         "service_tier" => conversation.service_tier = options::read_tier(value, report),
         "include" => options::read_include(value, report),
         // It bounds the tools that OpenAI runs, and there are none.
-        "max_tool_calls" => repeated.max_tool_calls = json,
+        "max_tool_calls" if fields::count(value).is_some() => repeated.max_tool_calls = json,
+        "max_tool_calls" => malformed(name, "a whole number", report),
         // What the gateway makes of it is its own affair; the answer says what it did.
         "store" if fields::boolean(value).is_some() => {}
         "metadata" if fields::is_object(value) => {
             repeated.metadata = json;
-            report.dropped("metadata");
+            if fields::members(value).is_some_and(|pairs| pairs.iter().next().is_some()) {
+                report.dropped("metadata");
+            }
         }
         "user" | "safety_identifier" | "prompt_cache_key" if fields::is_text(value) => {
             match name {

@@ -6,12 +6,11 @@
 
 use std::borrow::Cow;
 
-use serde_json::value::RawValue;
-
 use crate::conversation::{Json, Tool, ToolChoice};
-use crate::fields::{self, Members};
+use crate::fields;
 use crate::report::Report;
 use crate::translation::EchoTool;
+use crate::value::{Members, Value};
 
 /// The namespace that stands for none: OpenAI's models have their functions in it.
 const DEFAULT_NAMESPACE: &str = "functions";
@@ -47,7 +46,7 @@ fn named_namespace(namespace: Option<&str>) -> Option<String> {
 
 impl<'a> Tools<'a> {
     /// Adds a list of tools: `tools`, or those of an item of the input.
-    pub(super) fn read(&mut self, value: &'a RawValue, place: &str, report: &mut Report<'_>) {
+    pub(super) fn read(&mut self, value: Value<'a>, place: &str, report: &mut Report<'_>) {
         let Some(tools) = fields::elements(value) else {
             report.refuse(Some(place.to_owned()), false, format!("`{place}` must be a list"));
             return;
@@ -67,7 +66,7 @@ impl<'a> Tools<'a> {
     /// Reads a tool. Whether it is carried.
     fn tool(
         &mut self,
-        value: &'a RawValue,
+        value: Value<'a>,
         place: &str,
         namespace: Option<&Namespace<'_>>,
         report: &mut Report<'_>,
@@ -107,7 +106,7 @@ impl<'a> Tools<'a> {
     ) {
         let mut schema = None;
         let mut strict = None;
-        for (name, value) in tool.iter().filter(|(_, value)| !fields::is_null(value)) {
+        for (name, value) in tool.given() {
             match name {
                 "parameters" if fields::is_object(value) => schema = Some(fields::json(value)),
                 "strict" => match fields::boolean(value) {
@@ -136,7 +135,7 @@ impl<'a> Tools<'a> {
         report: &mut Report<'_>,
     ) {
         let mut grammar = None;
-        for (name, value) in tool.iter().filter(|(_, value)| !fields::is_null(value)) {
+        for (name, value) in tool.given() {
             match name {
                 "format" => grammar = read_format(value, place, report),
                 name => common_member(name, value, report),
@@ -163,7 +162,7 @@ impl<'a> Tools<'a> {
         let Some(name) = tool.get("name").and_then(fields::text) else {
             return refuse_member(report, place, "name", "a string");
         };
-        for (member, _) in tool.iter().filter(|(_, value)| !fields::is_null(value)) {
+        for (member, _) in tool.given() {
             if !matches!(member, "type" | "name" | "description" | "tools") {
                 unknown_member(member, report);
             }
@@ -237,7 +236,7 @@ struct Namespace<'n> {
 }
 
 /// What the model is to be told of a custom tool's format.
-fn read_format(value: &RawValue, place: &str, report: &mut Report<'_>) -> Option<String> {
+fn read_format(value: Value<'_>, place: &str, report: &mut Report<'_>) -> Option<String> {
     let format = fields::members(value).unwrap_or_default();
     let text = |name| format.get(name).and_then(fields::text);
     match text("type").as_deref() {
@@ -265,7 +264,7 @@ fn read_format(value: &RawValue, place: &str, report: &mut Report<'_>) -> Option
 }
 
 /// A member that functions and custom tools have in common.
-fn common_member(name: &str, value: &RawValue, report: &mut Report<'_>) {
+fn common_member(name: &str, value: Value<'_>, report: &mut Report<'_>) {
     match name {
         "type" | "name" | "description" => {}
         "async" | "defer_loading" if fields::boolean(value) == Some(false) => {}
@@ -278,7 +277,7 @@ fn common_member(name: &str, value: &RawValue, report: &mut Report<'_>) {
     }
 }
 
-fn allows_direct_calls(value: &RawValue) -> bool {
+fn allows_direct_calls(value: Value<'_>) -> bool {
     let callers = fields::elements(value).unwrap_or_default();
     callers.into_iter().any(|caller| fields::text(caller).as_deref() == Some("direct"))
 }
@@ -294,10 +293,7 @@ fn refuse_member(report: &mut Report<'_>, place: &str, name: &str, what: &str) {
 }
 
 /// Reads `tool_choice`.
-pub(super) fn read_choice<'a>(
-    value: &'a RawValue,
-    report: &mut Report<'_>,
-) -> Option<ToolChoice<'a>> {
+pub(super) fn read_choice<'a>(value: Value<'a>, report: &mut Report<'_>) -> Option<ToolChoice<'a>> {
     let malformed = |report: &mut Report<'_>, what: &str| {
         let message = format!("`tool_choice` must be {what}");
         report.refuse(Some("tool_choice".to_owned()), false, message);

@@ -60,7 +60,7 @@ impl KeptResponse {
         let unreadable = TurnsError::Unreadable("what was kept");
         let document = fields::document(json).map_err(|_| unreadable)?;
         let members = fields::members(document).ok_or(unreadable)?;
-        let input = members.get("input").filter(|input| fields::is_array(input));
+        let input = members.get("input").filter(|input| fields::is_array(*input));
         let (input, response) = input.zip(members.get("response")).ok_or(unreadable)?;
         KeptResponse::new(inner(input.get()).to_owned(), response.get().to_owned())
     }

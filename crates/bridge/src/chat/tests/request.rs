@@ -5,9 +5,9 @@ use crate::conversation::{
     AnswerFormat, BlockKind, CacheTtl, MediaSource, Role, Thinking, ToolChoice, Turn,
 };
 
-fn texts<'c>(turn: &'c Turn<'_>) -> Vec<&'c str> {
+fn texts<'c>(turn: &'c Turn<'_>) -> Vec<Cow<'c, str>> {
     let text = |kind: &'c BlockKind<'_>| match kind {
-        BlockKind::Text(text) => Some(text.as_ref()),
+        BlockKind::Text(text) => Some(text.as_str()),
         _ => None,
     };
     turn.blocks.iter().filter_map(|block| text(&block.kind)).collect()
@@ -22,7 +22,8 @@ fn instructions_before_the_first_message_are_the_system_and_later_ones_keep_thei
     read(&body, |it, _| {
         assert_eq!(it.system.len(), 2);
         let turns: Vec<_> = it.turns.iter().map(|turn| (turn.role, texts(turn))).collect();
-        let wanted = [(Role::User, vec!["c"]), (Role::System, vec!["d"]), (Role::User, vec!["e"])];
+        let wanted = [(Role::User, "c"), (Role::System, "d"), (Role::User, "e")]
+            .map(|(role, text)| (role, vec![Cow::Borrowed(text)]));
         assert_eq!(turns, wanted);
         let at = it.turns.get(1).and_then(|turn| turn.blocks.first()).map(|block| block.at.param());
         assert_eq!(at.as_deref(), Some("messages[3]"));
@@ -144,7 +145,7 @@ fn an_assistants_thinking_comes_back_with_signatures_and_before_what_it_led_to()
         };
         let redacted = BlockKind::RedactedReasoning(Cow::Borrowed("UkVE"));
         assert_eq!(kinds[..3], [&thinking("deep", "s1"), &thinking("", "s2"), &redacted]);
-        assert!(matches!(kinds[3], BlockKind::Text(text) if text == "said"));
+        assert!(matches!(kinds[3], BlockKind::Text(text) if text.as_str() == "said"));
         assert!(matches!(kinds[4], BlockKind::ToolUse { input, .. } if input.0 == "{}"));
         assert!(matches!(&second.blocks[0].kind,
             BlockKind::Reasoning { text, signature: None } if text == "alone"));
@@ -228,10 +229,10 @@ fn images_files_and_sounds_are_known_by_type_or_name_and_their_bytes_are_not_tou
 }
 
 #[test]
-fn a_wish_for_another_resolution_is_refused_or_left_out_by_leave() {
+fn a_wish_for_a_lower_resolution_is_refused_or_left_out_by_leave() {
     let body = messages(
         r#"{"role":"user","content":[{"type":"image_url",
-        "image_url":{"url":"data:image/png;base64,AA","detail":"high"}}]}"#,
+        "image_url":{"url":"data:image/png;base64,AA","detail":"low"}}]}"#,
     );
     let refused = refusal(&body);
     assert!(refused.message.contains("messages[0].content[0]"), "{refused}");

@@ -1,16 +1,15 @@
 //! Blocks of Converse's messages, system texts and results of tools.
 
-use serde_json::value::RawValue;
-
 use crate::conversation::{At, Block, BlockKind, CacheTtl, Json, Media, MediaSource};
-use crate::fields::{self, Members};
+use crate::fields;
 use crate::report::Report;
+use crate::value::{Members, Value};
 
 use super::{array, object, only, text_block, wrong};
 
 /// Reads a list of blocks; `at` is the place of one by its index.
 pub(super) fn read<'a>(
-    list: &'a RawValue,
+    list: Value<'a>,
     param: &str,
     at: &dyn Fn(u32) -> At,
     report: &mut Report<'_>,
@@ -20,7 +19,7 @@ pub(super) fn read<'a>(
     for (index, element) in (0_u32..).zip(elements) {
         let at = at(index);
         let Some(members) = object(element, &at.param(), report) else { break };
-        let mut told = members.iter().filter(|(_, value)| !fields::is_null(value));
+        let mut told = members.given();
         match (told.next(), told.next()) {
             (Some((name, value)), None) => blocks.extend(block(name, value, at, report)),
             _ => wrong(at.param(), "an object with one member", report),
@@ -30,21 +29,16 @@ pub(super) fn read<'a>(
 }
 
 /// How long a cache point stays.
-pub(super) fn ttl(point: &RawValue) -> Option<CacheTtl> {
+pub(super) fn ttl(point: Value<'_>) -> Option<CacheTtl> {
     let ttl = fields::members(point)?.get("ttl").and_then(fields::text);
     Some(if ttl.as_deref() == Some("1h") { CacheTtl::Hour } else { CacheTtl::FiveMinutes })
 }
 
-fn block<'a>(
-    name: &str,
-    value: &'a RawValue,
-    at: At,
-    report: &mut Report<'_>,
-) -> Option<Block<'a>> {
+fn block<'a>(name: &str, value: Value<'a>, at: At, report: &mut Report<'_>) -> Option<Block<'a>> {
     let param = || format!("{}.{name}", at.param());
     let kind = match name {
         "text" => {
-            let text = fields::text(value);
+            let text = fields::prompt_text(value);
             if text.is_none() {
                 wrong(param(), "a text", report);
             }
@@ -66,7 +60,7 @@ fn block<'a>(
 }
 
 fn media<'a>(
-    value: &'a RawValue,
+    value: Value<'a>,
     param: &str,
     known: &[&str],
     report: &mut Report<'_>,
@@ -110,11 +104,7 @@ fn source<'a>(members: &Members<'a>) -> Option<MediaSource<'a>> {
     })
 }
 
-fn document<'a>(
-    value: &'a RawValue,
-    param: &str,
-    report: &mut Report<'_>,
-) -> Option<BlockKind<'a>> {
+fn document<'a>(value: Value<'a>, param: &str, report: &mut Report<'_>) -> Option<BlockKind<'a>> {
     let known = ["format", "source", "name", "context", "citations"];
     let media = media(value, param, &known, report)?;
     let members = fields::members(value)?;
@@ -128,11 +118,7 @@ fn document<'a>(
     })
 }
 
-fn tool_use<'a>(
-    value: &'a RawValue,
-    param: &str,
-    report: &mut Report<'_>,
-) -> Option<BlockKind<'a>> {
+fn tool_use<'a>(value: Value<'a>, param: &str, report: &mut Report<'_>) -> Option<BlockKind<'a>> {
     let members = object(value, param, report)?;
     only(&members, &["toolUseId", "name", "input"], param, report);
     let text = |name| members.get(name).and_then(fields::text);
@@ -151,7 +137,7 @@ fn tool_use<'a>(
 }
 
 fn tool_result<'a>(
-    value: &'a RawValue,
+    value: Value<'a>,
     at: At,
     param: &str,
     report: &mut Report<'_>,
@@ -171,16 +157,11 @@ fn tool_result<'a>(
 }
 
 /// The parts of a result. A result within a result is none of them, so that nothing nests further.
-fn parts<'a>(
-    content: &'a RawValue,
-    at: At,
-    param: &str,
-    report: &mut Report<'_>,
-) -> Vec<Block<'a>> {
+fn parts<'a>(content: Value<'a>, at: At, param: &str, report: &mut Report<'_>) -> Vec<Block<'a>> {
     let mut blocks = Vec::new();
     for element in array(content, param, report) {
         let Some(members) = object(element, param, report) else { break };
-        let mut told = members.iter().filter(|(_, value)| !fields::is_null(value));
+        let mut told = members.given();
         match (told.next(), told.next()) {
             (Some(("toolResult" | "toolUse", _)), _) => {
                 wrong(param, "a list of texts, JSON, images and documents", report);
@@ -192,11 +173,7 @@ fn parts<'a>(
     blocks
 }
 
-fn reasoning<'a>(
-    value: &'a RawValue,
-    param: &str,
-    report: &mut Report<'_>,
-) -> Option<BlockKind<'a>> {
+fn reasoning<'a>(value: Value<'a>, param: &str, report: &mut Report<'_>) -> Option<BlockKind<'a>> {
     let members = object(value, param, report)?;
     if let Some(data) = members.get("redactedContent").and_then(fields::text) {
         return Some(BlockKind::RedactedReasoning(data));

@@ -3,11 +3,10 @@
 
 use std::borrow::Cow;
 
-use serde_json::value::RawValue;
-
 use crate::conversation::{Conversation, Thinking, ThinkingDisplay, ToolChoice};
 use crate::fields;
 use crate::report::Report;
+use crate::value::Value;
 
 use super::{array, effort, object, wrong};
 
@@ -15,7 +14,7 @@ const PARAM: &str = "additionalModelRequestFields";
 
 /// Reads the fields.
 pub(super) fn read<'a>(
-    value: &'a RawValue,
+    value: Value<'a>,
     conversation: &mut Conversation<'a>,
     report: &mut Report<'_>,
 ) {
@@ -57,7 +56,7 @@ pub(super) fn read<'a>(
     }
 }
 
-fn thinking(value: &RawValue, conversation: &mut Conversation<'_>, report: &mut Report<'_>) {
+fn thinking(value: Value<'_>, conversation: &mut Conversation<'_>, report: &mut Report<'_>) {
     let param = format!("{PARAM}.thinking");
     let Some(members) = object(value, &param, report) else { return };
     if let Some(other) = members.beside(&["type", "budget_tokens", "display"]) {
@@ -86,7 +85,7 @@ fn thinking(value: &RawValue, conversation: &mut Conversation<'_>, report: &mut 
     };
 }
 
-fn nova(value: &RawValue, conversation: &mut Conversation<'_>, report: &mut Report<'_>) {
+fn nova(value: Value<'_>, conversation: &mut Conversation<'_>, report: &mut Report<'_>) {
     let param = format!("{PARAM}.reasoningConfig");
     let Some(members) = object(value, &param, report) else { return };
     if let Some(other) = members.beside(&["type", "maxReasoningEffort"]) {
@@ -106,7 +105,7 @@ fn nova(value: &RawValue, conversation: &mut Conversation<'_>, report: &mut Repo
 }
 
 fn output<'a>(
-    value: &'a RawValue,
+    value: Value<'a>,
     param: &str,
     conversation: &mut Conversation<'a>,
     report: &mut Report<'_>,
@@ -122,7 +121,7 @@ fn output<'a>(
 
 /// Claude's own choice of tools, for what Converse's has not.
 fn choice(
-    value: &RawValue,
+    value: Value<'_>,
     param: &str,
     conversation: &mut Conversation<'_>,
     report: &mut Report<'_>,
@@ -147,7 +146,7 @@ fn choice(
 }
 
 fn top_k<'a>(
-    value: &'a RawValue,
+    value: Value<'a>,
     param: &str,
     conversation: &mut Conversation<'a>,
     report: &mut Report<'_>,

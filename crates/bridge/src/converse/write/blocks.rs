@@ -34,7 +34,7 @@ pub(super) fn write<'c>(
     let at = block.at;
     match &block.kind {
         BlockKind::CachePoint(ttl) => target.cache_point(content, *ttl),
-        BlockKind::Text(text) => content.object().str("text", text),
+        BlockKind::Text(text) => content.object().text("text", text),
         _ if role == Role::System => {
             target.invalid(at, "a system message has texts alone");
         }
@@ -152,8 +152,8 @@ fn result_part(
 ) {
     match &part.kind {
         BlockKind::CachePoint(_) => {}
-        BlockKind::Text(text) if text.trim().is_empty() => {}
-        BlockKind::Text(text) => content.object().str("text", text),
+        BlockKind::Text(text) if text.is_blank() => {}
+        BlockKind::Text(text) => content.object().text("text", text),
         // Converse takes objects alone.
         BlockKind::Json(json) if !in_texts && json.0.trim_start().starts_with('{') => {
             content.object().raw("json", &json.0);

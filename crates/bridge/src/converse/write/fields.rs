@@ -43,8 +43,8 @@ pub(super) fn write(
             let name = own_name(name, target.source);
             let why = "is taken by Claude alone";
             match &*name {
-                // It only says what Claude may forget of a long conversation.
-                "context_management" => target.report.advice(&name, why),
+                // They only say what Claude may forget of a long conversation, and when it is to think.
+                "context_management" | "thinking" => target.report.advice(&name, why),
                 _ => target.report.unsupported(&name, true, why),
             }
         }

@@ -7,10 +7,9 @@
 
 use std::collections::HashSet;
 
-use serde_json::value::RawValue;
-
 use crate::conversation::{AnswerFormat, Conversation, ToolChoice};
 use crate::json::{Object, write_str};
+use crate::value::Value;
 
 use super::super::params::Field;
 use super::names::each_name;
@@ -57,9 +56,7 @@ impl<'c> FormatPlan<'c> {
         };
         let (name, description) = (name.as_deref(), description.as_deref());
         let schema = schema.0.as_ref();
-        if serde_json::from_str::<&RawValue>(schema).is_err()
-            || !schema.trim_start().starts_with('{')
-        {
+        if Value::parse(schema).is_none_or(|value| !value.get().starts_with('{')) {
             let param = Field::Format.name(target.source);
             let message = format!("`{param}`: the schema must be a JSON object");
             target.report.refuse(Some(param.to_owned()), false, message);

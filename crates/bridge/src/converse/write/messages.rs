@@ -93,7 +93,7 @@ fn role(turn: &Turn<'_>, target: &mut Target<'_, '_>) -> Role {
 /// Whether a block is sent, apart from cache points.
 fn is_content(block: &Block<'_>, target: &Target<'_, '_>) -> bool {
     match &block.kind {
-        BlockKind::Text(text) => !text.trim().is_empty(),
+        BlockKind::Text(text) => !text.is_blank(),
         // Signatures are checked, so that another family's thinking, or what is not signed, is refused.
         BlockKind::Reasoning { signature, .. } => {
             target.model.is_claude() && signature.as_ref().is_some_and(|it| !it.is_empty())
@@ -177,6 +177,7 @@ impl<'c> Writer<'_, 'c> {
         );
         let mut content = object.array("content");
         let blocks = results_first(&message.blocks);
+        let blocks = points_before_thinking(blocks);
         let (blocks, beside) = match target.model.takes_results_alone() && !self.tells_in_texts {
             true => after_results(&blocks),
             false => (blocks.as_ref(), [].as_slice()),
@@ -222,6 +223,29 @@ fn after_results<'m, 'c, 'a>(
     let has_results = blocks.first().is_some_and(is_result);
     let end = blocks.iter().position(|block| !is_of_results(block)).filter(|_| has_results);
     blocks.split_at_checked(end.unwrap_or(blocks.len())).unwrap_or((blocks, &[]))
+}
+
+/// The blocks without a cache point right behind thinking, which Converse refuses: it comes before that thinking.
+fn points_before_thinking<'m, 'c, 'a>(
+    blocks: Cow<'m, [&'c Block<'a>]>,
+) -> Cow<'m, [&'c Block<'a>]> {
+    let is_thinking = |block: &Block<'_>| {
+        matches!(block.kind, BlockKind::Reasoning { .. } | BlockKind::RedactedReasoning(_))
+    };
+    let is_point = |block: &Block<'_>| matches!(block.kind, BlockKind::CachePoint(_));
+    let mut moved: Vec<&'c Block<'a>> = Vec::with_capacity(blocks.len());
+    let mut has_moved = false;
+    for block in blocks.iter().copied() {
+        let thinking = moved.iter().rev().take_while(|before| is_thinking(before)).count();
+        match moved.len() - thinking {
+            at if thinking > 0 && is_point(block) => {
+                moved.insert(at, block);
+                has_moved = true;
+            }
+            _ => moved.push(block),
+        }
+    }
+    if has_moved { Cow::Owned(moved) } else { blocks }
 }
 
 /// The blocks with results of tools in front, each with the cache points that follow it.

@@ -1,17 +1,11 @@
 //! JSON schemas as Bedrock takes them: objects that say that they have no further members, and roots of the type
 //! `object`. What a schema says itself is never overwritten, and its order and texts are kept.
 
-use serde_json::value::RawValue;
-
-use crate::fields::Members;
 use crate::json::{Array, Object};
-
-fn members(json: &str) -> Option<Members<'_>> {
-    serde_json::from_str(json).ok()
-}
+use crate::value::{Members, Value};
 
 fn text_of<'j>(members: &Members<'j>, name: &str) -> Option<&'j str> {
-    members.get(name).map(RawValue::get)
+    members.get(name).map(Value::get)
 }
 
 /// Deepest schema that is changed.
@@ -19,24 +13,25 @@ const MAX_DEPTH: u32 = 64;
 
 /// Whether the root of a schema describes an object, or says nothing of its type.
 pub(super) fn is_object_schema(schema: &str) -> bool {
-    let Some(members) = members(schema) else { return false };
+    let Some(members) = Value::parse(schema).and_then(Value::members) else { return false };
     text_of(&members, "type").is_none_or(|it| it == "\"object\"")
 }
 
 /// The schema with `additionalProperties: false` in each object that does not say anything of them: Bedrock
 /// refuses those.
 pub(super) fn closed_schema(schema: &str) -> String {
+    let Some(value) = Value::parse(schema) else { return schema.to_owned() };
     let mut out = Vec::with_capacity(schema.len() + 64);
-    close(schema, 0, &mut out);
+    close(value, 0, &mut out);
     String::from_utf8(out).unwrap_or_else(|_| schema.to_owned())
 }
 
-fn close(schema: &str, depth: u32, out: &mut Vec<u8>) {
+fn close(schema: Value<'_>, depth: u32, out: &mut Vec<u8>) {
     // Deeper than any schema of use, and than Bedrock takes.
-    let members = if depth < MAX_DEPTH { members(schema) } else { None };
+    let members = if depth < MAX_DEPTH { schema.members() } else { None };
     let depth = depth + 1;
     let Some(members) = members else {
-        out.extend_from_slice(schema.as_bytes());
+        out.extend_from_slice(schema.get().as_bytes());
         return;
     };
     let has_type = text_of(&members, "type").is_some_and(|it| it.contains("\"object\""));
@@ -44,13 +39,12 @@ fn close(schema: &str, depth: u32, out: &mut Vec<u8>) {
     let is_open = is_object && text_of(&members, "additionalProperties").is_none();
     let mut object = Object::new(out);
     for (key, value) in members.iter() {
-        let value = value.get();
         match key {
             "properties" | "$defs" | "definitions" | "patternProperties" | "dependentSchemas" => {
                 close_each(value, depth, object.key(key));
             }
             "anyOf" | "oneOf" | "allOf" | "prefixItems" => close_all(value, depth, object.key(key)),
-            "items" if value.starts_with('[') => close_all(value, depth, object.key(key)),
+            "items" if value.get().starts_with('[') => close_all(value, depth, object.key(key)),
             "items"
             | "additionalProperties"
             | "contains"
@@ -60,7 +54,7 @@ fn close(schema: &str, depth: u32, out: &mut Vec<u8>) {
             | "else"
             | "propertyNames"
             | "unevaluatedItems" => close(value, depth, object.key(key)),
-            _ => object.raw(key, value),
+            _ => object.raw(key, value.get()),
         }
     }
     if is_open {
@@ -68,32 +62,32 @@ fn close(schema: &str, depth: u32, out: &mut Vec<u8>) {
     }
 }
 
-fn close_each(schemas: &str, depth: u32, out: &mut Vec<u8>) {
-    let Some(members) = members(schemas) else {
-        out.extend_from_slice(schemas.as_bytes());
+fn close_each(schemas: Value<'_>, depth: u32, out: &mut Vec<u8>) {
+    let Some(members) = schemas.members() else {
+        out.extend_from_slice(schemas.get().as_bytes());
         return;
     };
     let mut object = Object::new(out);
     for (key, value) in members.iter() {
-        close(value.get(), depth, object.key(key));
+        close(value, depth, object.key(key));
     }
 }
 
-fn close_all(schemas: &str, depth: u32, out: &mut Vec<u8>) {
-    let Ok(schemas) = serde_json::from_str::<Vec<&RawValue>>(schemas) else {
-        out.extend_from_slice(schemas.as_bytes());
+fn close_all(schemas: Value<'_>, depth: u32, out: &mut Vec<u8>) {
+    let Some(elements) = schemas.elements() else {
+        out.extend_from_slice(schemas.get().as_bytes());
         return;
     };
     let mut array = Array::new(out);
-    for schema in schemas {
-        close(schema.get(), depth, array.element());
+    for schema in elements {
+        close(schema, depth, array.element());
     }
 }
 
 /// The schema of a tool's input, with a root of the type `object`: Bedrock refuses every other, and clients
 /// leave it out or write the type of the tool there (`custom`).
 pub(super) fn write_input_schema(schema: Option<&str>, out: &mut Vec<u8>) {
-    let members = schema.and_then(members);
+    let members = schema.and_then(Value::parse).and_then(Value::members);
     let Some(members) = members else {
         out.extend_from_slice(br#"{"type":"object","properties":{}}"#);
         return;

@@ -57,8 +57,9 @@ impl<'t, 'p> Target<'t, 'p> {
 
     /// A block that no model takes.
     pub(super) fn invalid(&mut self, at: At, what: &str) {
-        let message = format!("{}: {what}", at.param());
-        self.report.refuse(Some(at.param()), false, message);
+        let param = at.param();
+        let message = if param.is_empty() { what.to_owned() } else { format!("{param}: {what}") };
+        self.report.refuse(Some(param).filter(|param| !param.is_empty()), false, message);
     }
 
     /// Whether a cache point can be written; if not, that is noted.

@@ -162,14 +162,31 @@ fn without_thinking(
         Wish::Adaptive | Wish::Budget(_) => {
             target.advice(Field::Thinking, "is not taken by this model, which does not think");
         }
-        Wish::Unsaid | Wish::Off if effort.is_some() => no_effort(target),
         Wish::Unsaid | Wish::Off => {}
+    }
+    if effort.is_some() {
+        no_effort(target);
     }
     ThinkingPlan::default()
 }
 
 fn no_effort(target: &mut Target<'_, '_>) {
     target.advice(Field::Effort, "is not taken by this model");
+}
+
+/// The effort that this model takes for the one that is wanted; `None` if it takes none.
+fn effort_taken(wanted: Effort, field: Field, target: &mut Target<'_, '_>) -> Option<Effort> {
+    let taken = target.model.effort_up_to(wanted)?;
+    note_lowered(wanted, taken, field, target);
+    Some(taken)
+}
+
+/// Names an effort that is lower than the one that the client asked for.
+fn note_lowered(wanted: Effort, taken: Effort, field: Field, target: &mut Target<'_, '_>) {
+    if taken < wanted {
+        let why = format!("can be at most `{}` for this model here", effort::name(taken));
+        target.advice(field, &why);
+    }
 }
 
 /// Claude before it decided by itself: thinking has a budget, below the maximum of the answer.
@@ -182,13 +199,14 @@ fn budget(
     let mut plan = ThinkingPlan::default();
     // An effort that is no measure of the thinking here stands beside it.
     let is_beside = !matches!(wish, Wish::Adaptive);
-    match effort.and_then(|effort| target.model.effort_up_to(effort)) {
-        Some(effort) if is_beside => {
+    let taken = effort.filter(|_| is_beside);
+    match taken.and_then(|effort| effort_taken(effort, Field::Effort, target)) {
+        Some(effort) => {
             plan.effort = Some(effort::name(effort));
             plan.beta = Some("effort-2025-11-24");
         }
         None if is_beside && effort.is_some() => no_effort(target),
-        _ => {}
+        None => {}
     }
     match wish {
         Wish::Unsaid | Wish::Off => {}
@@ -236,7 +254,7 @@ fn adaptive(wish: Wish, effort: Option<Effort>, target: &mut Target<'_, '_>) -> 
             wanted = wanted.or(Some(effort_of(tokens)));
         }
     }
-    match wanted.map(|wanted| target.model.effort_up_to(wanted)) {
+    match wanted.map(|wanted| effort_taken(wanted, Field::Effort, target)) {
         Some(Some(effort)) => plan.effort = Some(effort::name(effort)),
         Some(None) if effort.is_some() && matches!(wish, Wish::Unsaid | Wish::Off) => {
             no_effort(target);
@@ -264,20 +282,27 @@ fn nova(
         Wish::Adaptive => effort.unwrap_or(Effort::Medium),
         Wish::Budget(tokens) => effort.unwrap_or(effort_of(tokens)),
     };
-    let form = Form::Nova(match wanted {
-        Effort::None | Effort::Minimal | Effort::Low => "low",
-        Effort::Medium => "medium",
-        Effort::High | Effort::Xhigh | Effort::Max if is_bounded => "medium",
-        Effort::High | Effort::Xhigh | Effort::Max => "high",
-    });
-    ThinkingPlan { form, ..ThinkingPlan::default() }
+    let taken = match wanted {
+        Effort::None | Effort::Minimal | Effort::Low => Effort::Low,
+        Effort::Medium => Effort::Medium,
+        Effort::High | Effort::Xhigh | Effort::Max if is_bounded => Effort::Medium,
+        Effort::High | Effort::Xhigh | Effort::Max => Effort::High,
+    };
+    let field = if effort.is_some() { Field::Effort } else { Field::Thinking };
+    note_lowered(wanted, taken, field, target);
+    ThinkingPlan { form: Form::Nova(effort::name(taken)), ..ThinkingPlan::default() }
 }
 
 /// Models that think by themselves, as hard as they are told.
 fn by_effort(wish: Wish, effort: Option<Effort>, target: &mut Target<'_, '_>) -> ThinkingPlan {
     let can_be_off = target.model.efforts.contains(&Effort::None);
     let wanted = match wish {
-        Wish::Off if can_be_off => Some(Effort::None),
+        Wish::Off if can_be_off => {
+            if effort.is_some() {
+                no_effort(target);
+            }
+            Some(Effort::None)
+        }
         Wish::Off => {
             target.unsupported(Field::Thinking, "can't be turned off: this model always thinks");
             None
@@ -285,7 +310,8 @@ fn by_effort(wish: Wish, effort: Option<Effort>, target: &mut Target<'_, '_>) ->
         Wish::Budget(tokens) => effort.or(Some(effort_of(tokens))),
         Wish::Unsaid | Wish::Adaptive => effort,
     };
-    let form = match wanted.and_then(|wanted| target.model.effort_up_to(wanted)) {
+    let taken = wanted.and_then(|wanted| effort_taken(wanted, Field::Effort, target));
+    let form = match taken {
         None => Form::Unsaid,
         Some(effort) if is_gpt(target) => Form::Reasoning(effort::name(effort)),
         Some(effort) => Form::Effort(effort::name(effort)),

@@ -139,6 +139,7 @@ fn goes_on(key: &str, value: &[u8], report: &mut Report<'_>) -> bool {
             | "fallback_credit_token"
             | "billing_policy"
             | "thread"
+            | "user_profile_id"
             | "workspace_id",
             _,
         ) => "is taken by Anthropic's own service alone",
