@@ -260,7 +260,7 @@ fn route(
     if !translated.is_empty()
         && let Some(source) = source(operation, family)
     {
-        let is_kept = responses.as_ref().is_some_and(|call: &Box<ResponsesCall>| call.is_kept);
+        let is_kept = responses.as_deref().is_some_and(|call: &ResponsesCall| call.is_kept);
         let all = Translations::new(source, model, context, headers).with_kept(continues, is_kept);
         let all = translations.insert(Box::new(all));
         let prepared = prepare(all, &mut candidates, (&route, model), body, &gateway.drop_policy);
