@@ -28,6 +28,8 @@ pub mod limits;
 
 pub mod routing;
 
+pub mod media;
+
 pub mod quota;
 
 pub mod upstream;

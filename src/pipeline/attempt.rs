@@ -169,6 +169,9 @@ struct AttemptLoop {
 impl AttemptLoop {
     async fn run(&mut self) -> Result<Answer, GatewayError> {
         loop {
+            if self.routed.needs_media(None) {
+                self.routed.fetch_media(&self.gateway, self.deadline).await?;
+            }
             let preferred = self.preferred.take();
             let admission = match admit(&mut self.routed, preferred, &mut self.wait_budget).await {
                 // No target recovers in time, and not for want of quota: a target's own failure is a
@@ -192,6 +195,11 @@ impl AttemptLoop {
             }
             if !self.routed.translate(index) {
                 permit.release();
+                continue;
+            }
+            if self.routed.needs_media(Some(index)) {
+                permit.release();
+                self.routed.fetch_media(&self.gateway, self.deadline).await?;
                 continue;
             }
             self.routed.goes_to(index);

@@ -5,6 +5,7 @@ use http::HeaderMap;
 
 use super::context::RequestContext;
 use super::gateway::rates;
+use super::inbound::InternalRequest;
 use super::policy;
 use super::translations::{Way, source};
 use super::unservable::Unservable;
@@ -38,9 +39,12 @@ pub(super) struct Eligibility<'a> {
     pub(super) passes_none: bool,
 }
 
-/// The family whose schema a body has. An opaque ARN does not show it; the first target of its route
-/// does.
-pub(super) fn family(model: &ModelId, route: &Route) -> Family {
+/// The family whose schema a body has: that which the module says that made the request, else the model's. An opaque
+/// ARN does not show it; the first target of its route does.
+pub(super) fn family(model: &ModelId, route: &Route, chosen: Option<&InternalRequest>) -> Family {
+    if let Some(family) = chosen.and_then(|chosen| chosen.body_family) {
+        return family;
+    }
     match model.family() {
         Family::Unknown => {
             let first = route.with_capabilities().next();

@@ -28,6 +28,7 @@ use crate::bedrock::{Dialect, ErrorKind, WireError};
 use crate::bridge::{AnswerError, Refusal};
 use crate::catalogue::{Surface, Surfaces};
 use crate::limits::{LimitExceeded, OverBudget, PolicyDenial};
+use crate::media::MediaError;
 use crate::quota::{Overloaded, QueueFull};
 use crate::routing::Excess;
 
@@ -117,6 +118,10 @@ pub(super) enum GatewayError {
     Unservable(#[from] Unservable),
     #[error("{}", .0.message)]
     Untranslatable(Refusal),
+    #[error("{param}: {error}")]
+    RemoteMedia { param: String, error: MediaError },
+    #[error("{param}: a request may have at most {limit} addresses of images and documents")]
+    TooManyMedia { param: String, limit: usize },
     #[error(transparent)]
     UnusableAnswer(#[from] AnswerError),
     #[error("{operation} takes no guardrail, so the header {header} can't be applied")]
@@ -197,6 +202,7 @@ impl GatewayError {
             | GatewayError::NoSurface { .. }
             | GatewayError::Unservable(_)
             | GatewayError::Untranslatable(_)
+            | GatewayError::TooManyMedia { .. }
             | GatewayError::GuardrailHeader { .. }
             | GatewayError::Page(_)
             | GatewayError::Conversation
@@ -206,6 +212,8 @@ impl GatewayError {
             | GatewayError::Oversized(_)
             | GatewayError::NeedsHttp2 { .. } => Outcome::BadRequest,
             GatewayError::KeptResponse(error) => error.outcome(),
+            GatewayError::RemoteMedia { error, .. } if error.is_overload() => Outcome::Overloaded,
+            GatewayError::RemoteMedia { .. } => Outcome::BadRequest,
             GatewayError::UnusableAnswer(_) => Outcome::UpstreamError,
             GatewayError::Overloaded(_) => Outcome::Overloaded,
             GatewayError::Unauthenticated(_) => Outcome::Unauthenticated,
@@ -242,6 +250,7 @@ impl GatewayError {
             | GatewayError::NoSurface { .. }
             | GatewayError::Unservable(_)
             | GatewayError::Untranslatable(_)
+            | GatewayError::TooManyMedia { .. }
             | GatewayError::GuardrailHeader { .. }
             | GatewayError::Page(_)
             | GatewayError::Conversation
@@ -249,6 +258,10 @@ impl GatewayError {
             | GatewayError::Oversized(_)
             | GatewayError::NeedsHttp2 { .. } => ErrorKind::Validation,
             GatewayError::KeptResponse(error) => error.kind(),
+            GatewayError::RemoteMedia { error, .. } if error.is_overload() => {
+                ErrorKind::ServiceUnavailable
+            }
+            GatewayError::RemoteMedia { .. } => ErrorKind::Validation,
             GatewayError::UnusableAnswer(error) => error.kind(),
             GatewayError::Unauthenticated(why) => why.kind(),
             GatewayError::PolicyDenied(
@@ -306,6 +319,10 @@ impl GatewayError {
             GatewayError::Untranslatable(refusal) => {
                 return refusal.param.clone().map(Cow::Owned);
             }
+            GatewayError::RemoteMedia { error, .. } if error.is_overload() => return None,
+            GatewayError::RemoteMedia { param, .. } | GatewayError::TooManyMedia { param, .. } => {
+                return Some(param.clone().into());
+            }
             GatewayError::ItemReference { position } => {
                 return Some(format!("input[{position}]").into());
             }
@@ -360,7 +377,7 @@ impl GatewayError {
         } else if let GatewayError::OverBudget(OverBudget::Held(_)) = self {
             // When one of the client's requests ends is not known; a second is a fair guess.
             error = error.retry_after(Duration::from_secs(1));
-        } else if let GatewayError::Overloaded(_) = self {
+        } else if self.outcome() == Outcome::Overloaded {
             error = error.retry_after(OVERLOAD_PAUSE);
         }
         let mut response = error.into_response();

@@ -17,11 +17,13 @@ use crate::api::response_id::ResponseIds;
 use crate::auth::{Authenticator, Issuers};
 use crate::bedrock::Date;
 use crate::bedrock::betas::BetaTable;
-use crate::bridge::DropPolicy;
+use crate::bridge::conversation::CacheTtl;
+use crate::bridge::{CachePolicy, DropPolicy};
 use crate::catalogue::{BetaSurface, Endpoint};
 use crate::config::{self, Config, OnUnsupported};
 use crate::fleet::Fleet;
 use crate::limits::{ClientLimits, ClientRegistry, ModelPrices, Prices};
+use crate::media::MediaFetcher;
 use crate::quota::{InFlightLimit, QueueLimits, ShutdownDeadline};
 use crate::response_store::ResponseStore;
 use crate::routing::{Router, RouterError, Target};
@@ -55,6 +57,10 @@ pub struct Gateway {
     pub api_paths: ApiPaths,
     /// Which parameters may be left out where a translation can't carry them.
     pub(crate) drop_policy: DropPolicy,
+    /// What translations ask of prompt caches.
+    pub(crate) cache_policy: CachePolicy,
+    /// Fetches images and documents from addresses in requests; `None`: nothing is fetched.
+    pub(crate) media: Option<MediaFetcher>,
     /// Seals and opens the ids of stored responses.
     pub response_ids: Arc<ResponseIds>,
     /// The places of stored responses, once one is looked up.
@@ -179,6 +185,13 @@ impl Gateway {
             router,
             api_paths: ApiPaths::new(&config.apis),
             drop_policy: drop_policy(&config),
+            cache_policy: cache_policy(&config),
+            media: MediaFetcher::new(
+                &config.apis.remote_media,
+                &config.upstream.trust,
+                &metrics.fetched_media,
+                previous.and_then(|previous| previous.media.as_ref()),
+            ),
             response_ids: response_ids(&config, previous),
             places: OnceLock::new(),
             response_store,
@@ -234,11 +247,23 @@ fn drop_policy(config: &Config) -> DropPolicy {
     let unsupported = &config.apis.unsupported;
     let drops = |what: OnUnsupported| what == OnUnsupported::Drop;
     let fields = unsupported.exceptions.iter().map(|(name, what)| (name.clone(), drops(*what)));
+    let recorded = config.apis.request_metadata.iter().map(|it| it.name().to_owned());
     DropPolicy {
         drops: drops(unsupported.default),
         fields: fields.collect(),
+        recorded: recorded.collect(),
         ..DropPolicy::default()
     }
+}
+
+/// What translations ask of prompt caches.
+fn cache_policy(config: &Config) -> CachePolicy {
+    let config::PromptCaching { add_points, min_ttl } = config.apis.prompt_caching;
+    let min_ttl = match min_ttl {
+        config::CacheTtl::FiveMinutes => CacheTtl::FiveMinutes,
+        config::CacheTtl::Hour => CacheTtl::Hour,
+    };
+    CachePolicy { adds_points: add_points, min_ttl }
 }
 
 /// What seals the ids of stored responses: the config's key, else one of the process, which a reload keeps.

@@ -57,6 +57,7 @@ mod passed_over;
 mod policy;
 mod read_body;
 mod relay;
+mod remote_media;
 mod resolve_model;
 mod responses;
 mod rewritten_body;
@@ -70,6 +71,7 @@ mod streaming_body;
 #[cfg(test)]
 mod tests;
 mod translated_answer;
+mod translated_headers;
 mod translations;
 mod unservable;
 mod upstream_request;

@@ -128,7 +128,7 @@ fn ineligible_of<'a>(
         context: &routed.context,
         operation: routed.call.operation,
         model,
-        family: eligibility::family(model, &routed.route),
+        family: eligibility::family(model, &routed.route, routed.internal()),
         peek: &routed.peek,
         headers: &routed.head.headers,
         translate: routed.route.translate,

@@ -171,7 +171,7 @@ fn route(
     }
     let is_routed = pattern.is_some();
     context.call.pattern = pattern;
-    let family = eligibility::family(model, &route);
+    let family = eligibility::family(model, &route, chosen);
     let is_bidirectional = operation == Operation::InvokeModelWithBidirectionalStream;
     let Body { bytes: body, peek, continues } = body;
     let peek = peek.map_or_else(|| body::peek(operation, family, body), Ok).or_else(|error| {
@@ -261,8 +261,9 @@ fn route(
         && let Some(source) = source(operation, family)
     {
         let is_kept = responses.as_deref().is_some_and(|call: &ResponsesCall| call.is_kept);
-        let all = Translations::new(source, model, context, headers).with_kept(continues, is_kept);
-        let all = translations.insert(Box::new(all));
+        let made = Translations::new(source, model, context, headers, chosen.is_some())
+            .with_kept(continues, is_kept);
+        let all = translations.insert(Box::new(made));
         let prepared = prepare(all, &mut candidates, (&route, model), body, &gateway.drop_policy);
         if let Err(refusal) = prepared {
             let passed_over = &mut context.answer.passed_over;
@@ -315,7 +316,7 @@ fn prepare(
         let is_first_choice = route.is_first_choice(target, requested);
         match translations.make(target, is_first_choice, body, policy) {
             Ok(number) => {
-                candidate.way = Way::Translated(Some(number));
+                candidate.way = Way::Translated(number);
                 return Ok(());
             }
             Err(refusal) => {

@@ -9,6 +9,7 @@ use tokio::time::Instant;
 
 use super::context::RequestContext;
 use super::headers::ForcedGuardrail;
+use super::inbound::InternalRequest;
 use super::relay::RelayPlan;
 use super::responses::ResponsesCall;
 use super::rewritten_body::Change;
@@ -76,6 +77,11 @@ impl RoutedRequest {
         self.route.is_first_choice(target, requested)
     }
 
+    /// What the module says that made the request; `None` if a client did.
+    pub(super) fn internal(&self) -> Option<&InternalRequest> {
+        self.head.extensions.get::<InternalRequest>()
+    }
+
     /// What the request would take of a target's quota.
     pub(super) fn demand(&self, target: &Target) -> QuotaDemand {
         let Some(model) = self.call.model() else { return QuotaDemand::default() };
@@ -111,7 +117,8 @@ impl RoutedRequest {
         if made.is_none() {
             self.give_up_on(index, LeaveReason::Untranslatable);
         } else if let Some(candidate) = self.candidates.get_mut(index) {
-            candidate.way = Way::Translated(made);
+            // What must be fetched first is translated later.
+            candidate.way = Way::Translated(made.flatten());
         }
         made.is_some()
     }
@@ -153,9 +160,10 @@ impl RoutedRequest {
     /// Notes how the target that answers got the request.
     pub(super) fn note_translation(&mut self, target: &Target) {
         let Ok(Some(translated)) = self.translated(target) else { return };
-        let (to, dropped) = (translated.to(), translated.dropped.clone());
+        let to = translated.to();
+        let (dropped, added) = (translated.dropped.clone(), translated.added.clone());
         let answer = &mut self.context.answer;
-        (answer.translated, answer.dropped) = (Some(to), dropped);
+        (answer.translated, answer.dropped, answer.added) = (Some(to), dropped, added);
     }
 
     /// The candidates that the request has not given up on, best first; built lazily.

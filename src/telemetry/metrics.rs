@@ -91,6 +91,7 @@ pub struct Metrics {
     pub upstream_resent: IntCounter,
     pub upstream_floods: IntCounterVec,
     pub unheld_answers: IntCounterVec,
+    pub fetched_media: IntCounterVec,
     pub exhausted: IntCounterVec,
     pub access_log_dropped: IntCounter,
     pub usage_log_dropped: IntCounter,
@@ -404,6 +405,11 @@ impl Metrics {
                 "sluice_unheld_answers_total",
                 "Answers ended since what must be held of them was too long or found no room.",
                 &["reason"],
+            ),
+            fetched_media: counters(
+                "sluice_fetched_media_total",
+                "Images and documents fetched from addresses in requests, by outcome.",
+                &["outcome"],
             ),
             exhausted: counters(
                 "sluice_resources_exhausted_total",

@@ -29,8 +29,9 @@ use serde::{Deserialize, Serialize};
 use smart_default::SmartDefault;
 
 pub use apis::{
-    ApiSettings, Apis, EmbeddingsSettings, OnUnsupported, ResponsesSettings, StoreResponses,
-    Translate, UnsupportedParameters,
+    ApiSettings, Apis, CacheTtl, EmbeddingsSettings, OnUnsupported, PromptCaching,
+    RecordedParameter, RemoteMediaSettings, ResponsesSettings, StoreResponses, Translate,
+    UnsupportedParameters,
 };
 pub use clients::{
     Auth, BearerToken, ClientConfig, Issuer, IssuerKeys, KeyPair, TokenAlgorithm, TokenIdentity,

@@ -19,7 +19,9 @@ use serde::Deserialize;
 use serde::Serialize;
 use smart_default::SmartDefault;
 
-pub(super) use apis::{RawApis, RawEmbeddings, RawMessages, RawModels, RawOpenAiApi, RawResponses};
+pub(super) use apis::{
+    RawApis, RawEmbeddings, RawMessages, RawModels, RawOpenAiApi, RawRemoteMedia, RawResponses,
+};
 pub(super) use clients::{RawClient, RawIssuer};
 pub(super) use jobs::RawJobs;
 
@@ -240,8 +242,8 @@ pub(super) struct RawState {
 #[cfg_attr(test, derive(Serialize, JsonSchema))]
 #[serde(default)]
 pub(super) struct RawLegacy {
-    /// Names of targets that answer, the primary first. Default: those of the first route, or all
-    /// of them where there are no routes.
+    /// Names of targets that answer, the primary first: Claude by InvokeModel, all other models by Converse.
+    /// Default: those of the first route that can answer, or of all targets where there are no routes.
     #[cfg_attr(test, schemars(length(min = 1), example = ["sonnet", "haiku"]))]
     pub(super) models: Option<Vec<String>>,
     #[serde(flatten)]
