@@ -113,6 +113,7 @@ where
             body: Bytes::new(),
             hash: None,
             peek: None,
+            continues: None,
             events: Some(StreamingBody::new(source, chain)),
             was_pending: false,
         });
@@ -154,6 +155,7 @@ where
         body: bytes,
         hash,
         peek: None,
+        continues: None,
         events: None,
         was_pending,
     })

@@ -11,6 +11,7 @@ use super::eligibility::{self, Eligibility};
 use super::error::{GatewayError, RequestError};
 use super::gateway::rates;
 use super::inbound::InternalRequest;
+use super::kept_responses::KeptResponseError;
 use super::passed_over;
 use super::responses::ResponsesCall;
 use super::routed::{CandidateState, LeaveReason, RoutedRequest};
@@ -48,6 +49,7 @@ impl Step<AuthorizedRequest> for RouteStep {
 
     fn apply(&self, request: AuthorizedRequest) -> Result<RoutedRequest, RequestError> {
         let AuthorizedRequest { mut buffered, guardrail } = request;
+        let continues_kept = buffered.continues.is_some();
         let decision = match choose_route(&mut buffered) {
             Ok(decision) => decision,
             Err(error) => return Err(RequestError { error, context: buffered.context }),
@@ -70,6 +72,7 @@ impl Step<AuthorizedRequest> for RouteStep {
             fallback_from: None,
             may_await_grant: true,
             responses,
+            continues_kept,
             translations,
             betas: BetaFlags::default(),
         })
@@ -90,7 +93,7 @@ pub(super) fn may_translate(request: &BufferedRequest) -> bool {
 }
 
 fn choose_route(request: &mut BufferedRequest) -> Result<RoutingDecision, GatewayError> {
-    let BufferedRequest { head, context, call, body, peek, .. } = request;
+    let BufferedRequest { head, context, call, body, peek, continues, .. } = request;
     let operation = call.operation;
     match &call.resource {
         Resource::Model(model) => {
@@ -100,7 +103,7 @@ fn choose_route(request: &mut BufferedRequest) -> Result<RoutingDecision, Gatewa
                 operation,
                 model,
                 &head.headers,
-                Body { bytes: body, peek: peek.take() },
+                Body { bytes: body, peek: peek.take(), continues: continues.take() },
                 chosen,
             )
         }
@@ -139,6 +142,8 @@ fn without_model(route: &Arc<routing::Route>) -> RoutingDecision {
 struct Body<'a> {
     bytes: &'a [u8],
     peek: Option<Peek>,
+    /// The id of the kept response that it continues.
+    continues: Option<Box<str>>,
 }
 
 fn route(
@@ -182,7 +187,7 @@ fn route(
     context.call.pattern = pattern;
     let family = eligibility::family(model, &route, chosen);
     let is_bidirectional = operation == Operation::InvokeModelWithBidirectionalStream;
-    let Body { bytes: body, peek } = body;
+    let Body { bytes: body, peek, continues } = body;
     let peek = peek.map_or_else(|| body::peek(operation, family, body), Ok).or_else(|error| {
         // Bedrock validates the body of an unrouted model. The events of a bidirectional stream have
         // not arrived yet.
@@ -204,8 +209,17 @@ fn route(
         max_output: peek.max_output_tokens(),
     };
     let translate = route.translate;
-    let eligibility =
-        Eligibility { context, operation, model, family, peek: &peek, headers, translate };
+    let eligibility = Eligibility {
+        context,
+        operation,
+        model,
+        family,
+        peek: &peek,
+        headers,
+        translate,
+        // Upstreams know nothing of what the gateway keeps.
+        passes_none: continues.is_some(),
+    };
     let mut translated: SmallVec<[usize; 4]> = SmallVec::new();
     let mut targets: SmallVec<[(usize, &Arc<Target>); 4]> = route
         .with_capabilities()
@@ -228,6 +242,9 @@ fn route(
         let refusal = eligibility.refusal(&route);
         context.answer.passed_over = passed_over;
         let model = model.to_string();
+        if continues.is_some() {
+            return Err(KeptResponseError::NotTranslated { model }.into());
+        }
         if let Some((wanted, surfaces)) = unserved(operation, &route) {
             return Err(GatewayError::NoSurface { model, wanted, surfaces });
         }
@@ -257,7 +274,9 @@ fn route(
     if !translated.is_empty()
         && let Some(source) = source(operation, family)
     {
-        let made = Translations::new(source, model, context, headers, chosen.is_some());
+        let is_kept = responses.as_deref().is_some_and(|call: &ResponsesCall| call.is_kept);
+        let made = Translations::new(source, model, context, headers, chosen.is_some())
+            .with_kept(continues, is_kept);
         let all = translations.insert(Box::new(made));
         let prepared = prepare(all, &mut candidates, (&route, model), body, &gateway.drop_policy);
         if let Err(refusal) = prepared {
@@ -311,7 +330,7 @@ fn prepare(
         let is_first_choice = route.is_first_choice(target, requested);
         match translations.make(target, is_first_choice, body, policy) {
             Ok(number) => {
-                candidate.way = Way::Translated(Some(number));
+                candidate.way = Way::Translated(number);
                 return Ok(());
             }
             Err(refusal) => {

@@ -54,6 +54,8 @@ pub(super) struct RoutedRequest {
     pub(super) may_await_grant: bool,
     /// What is special to a request of the Responses API; `None` for all others.
     pub(super) responses: Option<Box<ResponsesCall>>,
+    /// Whether it continues a response that the gateway keeps.
+    pub(super) continues_kept: bool,
     /// Its translations; `None` if no candidate needs one.
     pub(super) translations: Option<Box<Translations>>,
     /// Its beta flags, as Messages has them in a header.
@@ -125,7 +127,8 @@ impl RoutedRequest {
         if made.is_none() {
             self.give_up_on(index, LeaveReason::Untranslatable);
         } else if let Some(candidate) = self.candidates.get_mut(index) {
-            candidate.way = Way::Translated(made);
+            // What must be fetched first is translated later.
+            candidate.way = Way::Translated(made.flatten());
         }
         made.is_some()
     }
@@ -167,9 +170,10 @@ impl RoutedRequest {
     /// Notes how the target that answers got the request.
     pub(super) fn note_translation(&mut self, target: &Target) {
         let Ok(Some(translated)) = self.translated(target) else { return };
-        let (to, dropped) = (translated.to(), translated.dropped.clone());
+        let to = translated.to();
+        let (dropped, added) = (translated.dropped.clone(), translated.added.clone());
         let answer = &mut self.context.answer;
-        (answer.translated, answer.dropped) = (Some(to), dropped);
+        (answer.translated, answer.dropped, answer.added) = (Some(to), dropped, added);
     }
 
     /// The candidates that the request has not given up on, best first; built lazily.

@@ -85,6 +85,11 @@ impl TranslatedAnswer {
             TranslatedAnswer::Stream(_) => None,
         }
     }
+
+    /// Whether it holds the request, to keep the response at its end.
+    pub(super) fn holds_request(&self) -> bool {
+        matches!(self, TranslatedAnswer::Stream(stream) if stream.keeper.is_some())
+    }
 }
 
 /// What reads an answer.

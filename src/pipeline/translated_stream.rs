@@ -5,6 +5,7 @@
 
 use bytes::{Buf as _, Bytes, BytesMut};
 
+use super::keeping::{Keeper, Keeping};
 use super::translations::Back;
 use super::usage_tap::StreamTap;
 use crate::bedrock::dialect::DialectError;
@@ -25,6 +26,8 @@ pub(super) struct TranslatedStream {
     translator: Translator,
     /// What has been translated and not gone out.
     out: Vec<u8>,
+    /// What keeps the response at its end, if it is to be kept.
+    keeper: Option<Keeper>,
 }
 
 /// What translates the frames of a stream.
@@ -83,6 +86,7 @@ impl TranslatedStream {
                 Back::Claude => Translator::Claude(ToSse::new()),
             },
             out: Vec::new(),
+            keeper: None,
         }
     }
 
@@ -109,10 +113,30 @@ impl TranslatedStream {
         self.translator.has_stopped()
     }
 
-    /// How many bytes are held: of a frame that is not all there, and of an answer that is checked or repeated
-    /// as a whole.
+    /// Lets the response be kept at its end.
+    pub(super) fn keep_by(&mut self, keeper: Keeper) {
+        self.keeper = Some(keeper);
+    }
+
+    /// Begins to keep the response once the upstream's last event has come; `None` if it is not to be kept.
+    pub(super) fn begin_to_keep(&mut self) -> Option<Keeping> {
+        let Translator::Converse(translator) = &self.translator else { return None };
+        let response = self.keeper.as_ref().and_then(|_| translator.response())?;
+        Some(self.keeper.take()?.begin(response))
+    }
+
+    /// Says in what follows whether the response is kept.
+    pub(super) fn set_stored(&mut self, is_stored: bool) {
+        if let Translator::Converse(translator) = &mut self.translator {
+            translator.set_stored(is_stored);
+        }
+    }
+
+    /// How many bytes are held: of a frame that is not all there, of an answer that is checked or repeated as a
+    /// whole, and of the request.
     pub(super) fn held_bytes(&self) -> usize {
-        self.partial.len() + self.translator.held_bytes()
+        let request = self.keeper.as_ref().map_or(0, Keeper::held_bytes);
+        self.partial.len() + self.translator.held_bytes() + request
     }
 
     /// Whether there is something to go out.

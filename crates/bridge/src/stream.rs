@@ -85,12 +85,19 @@ impl StreamTranslator {
         self.reader.held_bytes() + by_writer
     }
 
-    /// Of Responses: the JSON of the output's items that are done, with commas between them, for what the
-    /// gateway keeps of a conversation. Empty for others.
-    pub fn response_output(&self) -> String {
+    /// Of Responses, once the upstream's last event has come: the response that the last event will have. `None` for
+    /// others, and for a stream that has failed.
+    pub fn response(&self) -> Option<Vec<u8>> {
         match &self.writer {
-            Writer::Responses(writer) => String::from_utf8(writer.output()).unwrap_or_default(),
-            _ => String::new(),
+            Writer::Responses(writer) if self.has_stopped && !self.has_ended => writer.response(),
+            _ => None,
+        }
+    }
+
+    /// Of Responses: says in what follows whether the gateway keeps the response.
+    pub fn set_stored(&mut self, is_stored: bool) {
+        if let Writer::Responses(writer) = &mut self.writer {
+            writer.set_stored(is_stored);
         }
     }
 
