@@ -1,4 +1,7 @@
 //! Which API a path belongs to, by the prefixes of the config, and in which dialect its errors are written.
+//!
+//! A path of an API without a prefix, such as `/chat/completions`, is no native one either: its error says which
+//! prefix the base URL of the client lacks.
 
 use http::request;
 
@@ -85,23 +88,33 @@ impl ApiPaths {
 
     /// The call that method and path make; `None` if the path is below no prefix, and so may be a native one.
     pub fn parse(&self, head: &request::Parts) -> Option<Result<Call, PathError>> {
-        let (root, rest) = self.root(head.uri.path())?;
+        let path = head.uri.path();
+        let Some((root, rest)) = self.root(path) else {
+            return self.api_without_prefix(path).map(|api| Err(self.lacks_prefix(api)));
+        };
         Some(match api_path::api_of(rest) {
             Some(api) if root.apis.contains(&api) => {
                 api_path::parse(&head.method, rest).map_err(|error| match error {
-                    PathError::Unknown => PathError::Unserved(NO_SUCH_PART),
+                    PathError::Unknown => PathError::Unserved(NO_SUCH_PART.into()),
                     error => error,
                 })
             }
-            Some(_) => Err(PathError::Unserved(NOT_HERE)),
-            None => Err(PathError::Unserved(unserved(rest))),
+            Some(_) => Err(PathError::Unserved(NOT_HERE.into())),
+            None => Err(PathError::Unserved(unserved(rest).into())),
         })
     }
 
     /// The dialect in which a request's errors are written. Paths that two dialects share belong to the one
     /// that the headers show.
     pub fn dialect(&self, head: &request::Parts) -> Dialect {
-        let Some((root, rest)) = self.root(head.uri.path()) else { return Dialect::Bedrock };
+        let Some((root, rest)) = self.root(head.uri.path()) else {
+            return match self.api_without_prefix(head.uri.path()) {
+                Some(Api::Messages) => Dialect::Anthropic,
+                Some(Api::Models) => by_headers(head),
+                Some(_) => Dialect::OpenAi,
+                None => Dialect::Bedrock,
+            };
+        };
         let has_messages = root.apis.contains(&Api::Messages);
         let has_openai =
             root.apis.iter().any(|api| matches!(api, Api::ChatCompletions | Api::Responses));
@@ -115,6 +128,24 @@ impl ApiPaths {
             _ if *root.prefix == *"/anthropic/v1" => Dialect::Anthropic,
             _ => by_headers(head),
         }
+    }
+
+    /// The API whose path this is, but for its prefix; `None` if it is no such path, or the API is off.
+    fn api_without_prefix(&self, path: &str) -> Option<Api> {
+        let api = api_path::api_of(path)?;
+        self.roots.iter().any(|root| root.apis.contains(&api)).then_some(api)
+    }
+
+    /// The answer to a path of this API without its prefix.
+    fn lacks_prefix(&self, api: Api) -> PathError {
+        let serving = self.roots.iter().filter(|root| root.apis.contains(&api));
+        let prefixes: Vec<&str> = serving.map(|root| &*root.prefix).collect();
+        let prefixes = prefixes.join(" or ");
+        let message = format!(
+            "this path lacks a prefix: the client's base URL must be the address of the gateway followed by \
+             {prefixes}"
+        );
+        PathError::Unserved(message.into())
     }
 
     /// The prefix that a path is below, and the rest of the path.
@@ -183,8 +214,11 @@ mod tests {
             assert_eq!(call.operation, operation, "{path}");
         }
         let unknown = |path| paths.parse(&head("POST", path, &[])).unwrap();
-        assert_eq!(unknown("/openai/v1/messages"), Err(PathError::Unserved(NOT_HERE)));
-        assert_eq!(unknown("/anthropic/v1/chat/completions"), Err(PathError::Unserved(NOT_HERE)));
+        assert_eq!(unknown("/openai/v1/messages"), Err(PathError::Unserved(NOT_HERE.into())));
+        assert_eq!(
+            unknown("/anthropic/v1/chat/completions"),
+            Err(PathError::Unserved(NOT_HERE.into()))
+        );
         for (path, says) in [
             ("/openai/v1/files/file_1/content", "Chat Completions, Responses"),
             ("/anthropic/v1/messages/batches", "Chat Completions, Responses"),
@@ -206,8 +240,33 @@ mod tests {
         apis.chat_completions.enabled = false;
         let paths = ApiPaths::new(&apis);
         let head = head("POST", "/v1/chat/completions", &[]);
-        assert_eq!(paths.parse(&head), Some(Err(PathError::Unserved(NOT_HERE))));
+        assert_eq!(paths.parse(&head), Some(Err(PathError::Unserved(NOT_HERE.into()))));
         assert_eq!(paths.dialect(&head), Dialect::OpenAi);
+    }
+
+    #[test]
+    fn a_path_without_its_prefix_is_told_what_the_base_url_lacks() {
+        let paths = ApiPaths::new(&apis());
+        for (method, path, prefixes, dialect) in [
+            ("POST", "/chat/completions", "/openai/v1 or /v1", Dialect::OpenAi),
+            ("POST", "/responses", "/openai/v1 or /v1", Dialect::OpenAi),
+            ("GET", "/responses/resp_1", "/openai/v1 or /v1", Dialect::OpenAi),
+            ("POST", "/embeddings", "/openai/v1 or /v1", Dialect::OpenAi),
+            ("POST", "/messages", "/anthropic/v1 or /v1", Dialect::Anthropic),
+            ("POST", "/messages/count_tokens", "/anthropic/v1 or /v1", Dialect::Anthropic),
+            ("GET", "/models", "/anthropic/v1 or /openai/v1 or /v1", Dialect::OpenAi),
+        ] {
+            let head = head(method, path, &[]);
+            let why = paths.parse(&head).unwrap().unwrap_err().to_string();
+            assert!(why.contains("base URL") && why.ends_with(prefixes), "{path}: {why}");
+            assert_eq!(paths.dialect(&head), dialect, "{path}");
+        }
+        let anthropic = head("GET", "/models", &["anthropic-version"]);
+        assert_eq!(paths.dialect(&anthropic), Dialect::Anthropic);
+        let mut apis = apis();
+        apis.chat_completions.enabled = false;
+        let off = head("POST", "/chat/completions", &[]);
+        assert_eq!(ApiPaths::new(&apis).parse(&off), None);
     }
 
     #[test]

@@ -1,9 +1,10 @@
 //! One question to a model and its answer, as InvokeModel carries them for Anthropic's models
 //! (Bedrock user guide, "Anthropic Claude Messages API").
 //!
-//! Only that schema is used: models of other families take other bodies, and their
-//! answers are not read here.
+//! Only that schema is used. For models of other families the pipeline translates it into Converse, and their
+//! answers back.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use bytes::Bytes;
@@ -44,20 +45,27 @@ pub struct Question<'a> {
     pub max_tokens: u32,
     /// Randomness of the answer, 0.0 to 1.0; `None` for a model that takes none.
     pub temperature: Option<f64>,
+    /// Whether the models take a system prompt; else it stands before the message.
+    pub takes_system: bool,
 }
 
 impl Question<'_> {
-    /// The body of an InvokeModel request. Only models of the Anthropic family, by whatever id or
-    /// profile, take it.
+    /// The body of an InvokeModel request for a model of the Anthropic family.
     pub fn body(&self) -> Bytes {
+        let (system, user) = match self.system {
+            Some(system) if !self.takes_system => {
+                (None, Cow::Owned(format!("{system}\n\n{}", self.user)))
+            }
+            system => (system, Cow::Borrowed(self.user)),
+        };
         let mut body = json!({
             "anthropic_version": ANTHROPIC_VERSION,
             "max_tokens": self.max_tokens,
-            "messages": [{"role": "user", "content": [{"type": "text", "text": self.user}]}],
+            "messages": [{"role": "user", "content": [{"type": "text", "text": user}]}],
         });
         if let Some(object) = body.as_object_mut() {
             let temperature = self.temperature.map(|it| ("temperature", it.into()));
-            let system = self.system.map(|it| ("system", it.into()));
+            let system = system.map(|it| ("system", it.into()));
             let given = [temperature, system].into_iter().flatten();
             object.extend(given.map(|(key, value)| (key.to_owned(), value)));
         }
@@ -133,6 +141,7 @@ mod tests {
         user: "Hi \"you\"",
         max_tokens: 99,
         temperature: Some(0.7),
+        takes_system: true,
     };
 
     #[test]
@@ -159,6 +168,14 @@ mod tests {
         let body: Value =
             serde_json::from_slice(&Question { system: None, ..QUESTION }.body()).unwrap();
         assert_eq!(body.get("system"), None);
+    }
+
+    #[test]
+    fn where_a_model_takes_no_system_prompt_it_stands_before_the_message() {
+        let asked = Question { takes_system: false, ..QUESTION };
+        let body: Value = serde_json::from_slice(&asked.body()).unwrap();
+        assert_eq!(body.get("system"), None);
+        assert_eq!(body["messages"][0]["content"][0]["text"], "Be brief.\n\nHi \"you\"");
     }
 
     fn said(content: &Value) -> Result<String, NoText> {

@@ -19,7 +19,7 @@ use super::state::LegacyState;
 use crate::auth::Peer;
 use crate::bedrock::error::{ERROR_TYPE, short_name};
 use crate::bedrock::path::model_path;
-use crate::bedrock::{ErrorKind, Operation};
+use crate::bedrock::{ErrorKind, Family, Operation};
 use crate::config::LimitKey;
 use crate::pipeline::body::{self, BodyError};
 use crate::pipeline::{Gateway, InboundRequest, InternalRequest, ResponseBody, stack};
@@ -170,22 +170,24 @@ impl LegacyState {
         // The legacy default is more than some of its own models take.
         let known_cap = first.model_info.as_ref().and_then(|it| it.max_output_tokens);
         let max_tokens = gateway.config.legacy.max_tokens;
+        // What takes the question as it is can't be adapted to; translations are.
+        let mut as_it_is = route
+            .with_capabilities()
+            .filter(|(_, capabilities)| capabilities.takes_claude_bodies())
+            .map(|(target, _)| target);
         let question = Question {
             system: rendered.system.as_deref(),
             user: &rendered.user,
             max_tokens: known_cap.map_or(max_tokens, |cap| max_tokens.min(cap)),
             // Newer models refuse a request that has one.
-            temperature: route
-                .targets
-                .iter()
-                .all(|target| {
-                    let known = target.model_info.as_ref();
-                    known.and_then(|facts| facts.has("sampling")).unwrap_or(true)
-                })
+            temperature: as_it_is
+                .all(|target| takes(target, "sampling"))
                 .then_some(gateway.config.legacy.temperature),
+            takes_system: route.targets.iter().all(|target| takes(target, "system")),
         };
         let own = InternalRequest {
             route: Arc::clone(route),
+            body_family: Some(Family::Anthropic),
             client: caller.client.clone(),
             is_counted: caller.is_counted,
             deadline: waits_until(began, deadline),
@@ -206,6 +208,11 @@ impl LegacyState {
         let text = self.parse(body.len(), move || answer::text(&body)).await?;
         Ok(ModelReply { text, by: Arc::clone(by) })
     }
+}
+
+/// Whether a target's model takes this, as far as is known.
+fn takes(target: &Target, feature: &str) -> bool {
+    target.model_info.as_ref().and_then(|facts| facts.has(feature)).unwrap_or(true)
 }
 
 /// Until when a question may wait for a model: a moment before its deadline, so that the pipeline

@@ -126,6 +126,8 @@ pub(super) struct Timing {
 #[derive(Debug)]
 pub(super) struct Answer {
     pub(super) attempts: Vec<Attempt>,
+    /// What the calls took of which the request is made; nothing for all that stand for themselves.
+    pub(super) calls: CallTotals,
     /// Targets ranked above the last attempted one that were skipped without an attempt. If no
     /// target answered: all targets without an attempt.
     pub(super) passed_over: PassedOverTargets,
@@ -141,6 +143,8 @@ pub(super) struct Answer {
     pub(super) translated: Option<&'static str>,
     /// What was left out in the translation, with commas between the names.
     pub(super) dropped: Option<Box<str>>,
+    /// What was added in the translation, with commas between the names.
+    pub(super) added: Option<Box<str>>,
     /// The target that gave the answer.
     pub(super) target: Option<Arc<Target>>,
     /// Whether the request has waited for its model while others were left out. Written by `admit`.
@@ -151,6 +155,15 @@ pub(super) struct Answer {
     /// The message in the answer, if the request failed.
     message: Option<Box<str>>,
     outcome: Outcome,
+}
+
+/// What the calls took of which a request is made, those that were answered. Each has a record of its own, too.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct CallTotals {
+    /// The attempts of all.
+    pub(super) attempts: u64,
+    /// The longest time that one has spent in the queue, in milliseconds.
+    pub(super) queued_ms: u64,
 }
 
 /// What the request holds. Each guard settles or gives back when it is dropped, so the record's end
@@ -208,6 +221,7 @@ impl RequestContext {
             consumption: Consumption::default(),
             answer: Answer {
                 attempts: Vec::new(),
+                calls: CallTotals::default(),
                 passed_over: PassedOverTargets::default(),
                 is_best_passed_over: false,
                 fallback_reason: None,
@@ -215,6 +229,7 @@ impl RequestContext {
                 dropped_betas: None,
                 translated: None,
                 dropped: None,
+                added: None,
                 target: None,
                 has_waited_for_model: false,
                 bytes: 0,
@@ -549,6 +564,7 @@ impl Drop for RequestContext {
             dropped_betas: self.answer.dropped_betas.as_deref(),
             translated: self.answer.translated,
             dropped: self.answer.dropped.as_deref(),
+            added: self.answer.added.as_deref(),
             queued_ms: millis(self.timing.queued),
             first_byte_ms: self.timing.first_byte.map(millis),
             duration_ms: millis(duration),

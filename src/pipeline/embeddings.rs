@@ -107,6 +107,7 @@ async fn embed(
     let made: Result<Vec<Made>, Failed> =
         stream::iter(calls).buffer_unordered(at_once).try_collect().await;
     context.timing.upstream += began.elapsed();
+    context.answer.calls = caller.totals();
     let made = made?;
     context.answer.target = made.iter().find_map(|made| made.by.clone());
     context.answer.translated = Some(Surface::InvokeModel.name());

@@ -6,7 +6,7 @@ use http::request;
 use tokio::time::Instant;
 
 use crate::auth::Peer;
-use crate::bedrock::Operation;
+use crate::bedrock::{Family, Operation};
 use crate::limits::CallerKind;
 use crate::routing::Route;
 use crate::telemetry::ModelLatency;
@@ -29,6 +29,8 @@ pub struct InboundRequest<B> {
 pub struct InternalRequest {
     /// The route to use, whatever the config's routes for the model are.
     pub route: Arc<Route>,
+    /// The family whose schema the body has; `None`: that of the requested model.
+    pub body_family: Option<Family>,
     /// The name of the client that the request is made for.
     pub client: Option<Arc<str>>,
     /// Whether the request has counted against the client's rate already.

@@ -8,7 +8,7 @@ use smallvec::SmallVec;
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use super::context::{RequestContext, millis};
+use super::context::{CallTotals, RequestContext, millis};
 use super::headers::value;
 use crate::api::rate_limit_headers::{self, Limit, RateLimits};
 use crate::bedrock::Dialect;
@@ -20,6 +20,7 @@ const ATTEMPTS: HeaderName = HeaderName::from_static("x-sluice-attempts");
 const FALLBACK_REASON: HeaderName = HeaderName::from_static("x-sluice-fallback-reason");
 const TRANSLATED: HeaderName = HeaderName::from_static("x-sluice-translated");
 const DROPPED: HeaderName = HeaderName::from_static("x-sluice-dropped");
+const ADDED: HeaderName = HeaderName::from_static("x-sluice-added");
 const DROPPED_BETAS: HeaderName = HeaderName::from_static("x-sluice-dropped-betas");
 const QUEUED: HeaderName = HeaderName::from_static("x-sluice-queued-ms");
 pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-sluice-request-id");
@@ -44,8 +45,9 @@ pub(super) fn add_own_headers(head: &mut HeaderMap, context: &RequestContext) {
         }
     }
     head.insert(REQUEST_ID, request_id);
-    head.insert(ATTEMPTS, count(context.answer.attempts.len() as u64));
-    head.insert(QUEUED, count(millis(context.timing.queued)));
+    let calls = &context.answer.calls;
+    head.insert(ATTEMPTS, count(context.answer.attempts.len() as u64 + calls.attempts));
+    head.insert(QUEUED, count(millis(context.timing.queued).max(calls.queued_ms)));
     if let Some(left) = context.account().and_then(|account| account.little_left()) {
         head.insert(BUDGET, value(&usd(left).to_string()));
     }
@@ -60,6 +62,9 @@ pub(super) fn add_own_headers(head: &mut HeaderMap, context: &RequestContext) {
         if let Some(names) = &context.answer.dropped {
             head.insert(DROPPED, value(names));
         }
+        if let Some(names) = &context.answer.added {
+            head.insert(ADDED, value(names));
+        }
         if let Some(flags) = &context.answer.dropped_betas {
             head.insert(DROPPED_BETAS, value(flags));
         }
@@ -67,6 +72,13 @@ pub(super) fn add_own_headers(head: &mut HeaderMap, context: &RequestContext) {
             head.insert(FALLBACK_REASON, HeaderValue::from_static(reason));
         }
     }
+}
+
+/// What the headers of an answer say of the call that got it.
+pub(super) fn totals_of(head: &HeaderMap) -> CallTotals {
+    let number = |name| head.get(name).and_then(|value| value.to_str().ok()?.parse().ok());
+    let number = |name: HeaderName| number(name).unwrap_or(0);
+    CallTotals { attempts: number(ATTEMPTS), queued_ms: number(QUEUED) }
 }
 
 /// Adds the request's id under the name that the SDKs of a dialect read, and the client's limits. The limits of

@@ -128,10 +128,11 @@ fn ineligible_of<'a>(
         context: &routed.context,
         operation: routed.call.operation,
         model,
-        family: eligibility::family(model, &routed.route),
+        family: eligibility::family(model, &routed.route, routed.internal()),
         peek: &routed.peek,
         headers: &routed.head.headers,
         translate: routed.route.translate,
+        passes_none: routed.continues_kept,
     });
     let all = routed.route.with_capabilities().zip(is_candidate).enumerate();
     all.filter(|(_, (_, is_candidate))| !**is_candidate).filter_map(

@@ -99,6 +99,12 @@ impl Capabilities {
             && self.surfaces.contains(Surface::InvokeModel)
     }
 
+    /// Whether bodies in the schema of Claude go to it as they are. An ARN that does not show its model is taken for
+    /// Claude's.
+    pub fn takes_claude_bodies(&self) -> bool {
+        self.is_opaque || self.family == Family::Anthropic
+    }
+
     /// Largest answer, in tokens: what the target lowers maxima to, or the model's own, if one is known.
     pub fn max_output_tokens(&self) -> Option<u32> {
         [self.configured_cap, self.known_cap].into_iter().flatten().min()

@@ -422,7 +422,8 @@ impl Router {
         for (first, index) in targets.iter().zip(models) {
             let (_, group) = self.with_group(*index).ok_or(RouterError::Target)?;
             let stores = StoresResponses::Never;
-            let (order, translate) = (Balance::Priority, Translate::default());
+            // Questions are in the form of Claude.
+            let (order, translate) = (Balance::Priority, Translate::Families);
             let route =
                 |targets| Route::new(targets, order, wait, stores, translate, Arc::clone(group));
             let others = targets.iter().filter(|other| !Arc::ptr_eq(other, first));

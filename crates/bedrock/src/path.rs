@@ -3,6 +3,8 @@
 //! SDKs encode what they put into a path differently: `:` raw or `%3A`, ARN slashes raw or
 //! `%2F`. All forms are read; one form, fully encoded, is written.
 
+use std::borrow::Cow;
+
 use http::Method;
 use percent_encoding::{percent_decode_str, utf8_percent_encode};
 
@@ -53,9 +55,9 @@ pub enum PathError {
     /// No operation has this path.
     #[error("no operation of Bedrock Runtime has this path")]
     Unknown,
-    /// The path is below a prefix of OpenAI's or Anthropic's APIs, and none of theirs that is served.
+    /// The path is none of OpenAI's or Anthropic's APIs that is served. The text says why, and what to do.
     #[error("{0}")]
-    Unserved(&'static str),
+    Unserved(Cow<'static, str>),
     /// The path is an operation's, the method is not.
     #[error("this path takes {allow} only")]
     Method {

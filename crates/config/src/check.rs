@@ -15,12 +15,15 @@ mod issuers;
 mod jobs;
 mod legacy;
 mod network;
+mod response_store;
 mod state;
 mod targets;
 mod traces;
 mod values;
 
 pub use issuers::keys_url;
+
+use self::legacy::Answering;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::SocketAddr;
@@ -60,9 +63,12 @@ pub(super) fn check(
     let apis = checker.apis(&raw.apis);
     let routes = checker.routes(raw, &targets);
     let jobs = checker.jobs(&raw.jobs);
+    let known_models = checker.known_models(&raw.catalogue);
+    let answering = Answering { targets: &targets, routes: &routes, known_models: &known_models };
+    let legacy = checker.legacy(&raw.legacy, &server, &answering, raw.queue.max_wait);
     let config = Config {
         fallback: raw.fallback.clone(),
-        known_models: checker.known_models(&raw.catalogue),
+        known_models,
         catalogue: raw.catalogue.clone(),
         retry: checker.retry(&raw.retry),
         queue: raw.queue.clone(),
@@ -74,9 +80,10 @@ pub(super) fn check(
         auth: checker.auth(&raw.auth),
         learning: raw.learning.clone(),
         hedge: raw.hedge.clone(),
-        legacy: checker.legacy(&raw.legacy, &server, &targets, &routes, raw.queue.max_wait),
+        legacy,
         state: checker.state(&raw.state, &jobs.backend),
         jobs,
+        response_store: checker.response_store(&raw.response_store),
         log: raw.log.clone(),
         usage_log: checker.usage_log(&raw.usage_log),
         traces: checker.traces(&raw.traces),

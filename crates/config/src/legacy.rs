@@ -4,6 +4,8 @@
 //! file is given at all. Each becomes a value of the document, so it goes through the same checks
 //! as the file, and a bad one is reported by the variable's name.
 
+use sluice_bedrock::{Family, ModelId};
+
 use super::document::{Document, KeyPath};
 use super::environment::Env;
 use super::error::{Location, Problem};
@@ -248,7 +250,10 @@ fn listed_targets(
             0 => ("primary".to_owned(), format!("{model} (Primary)"), "60s", "BEDROCK_MODEL_ID"),
             n => (
                 format!("fallback-{n}"),
-                format!("Claude Fallback {n}"),
+                match is_of_another_family(model) {
+                    true => format!("{model} (Fallback {n})"),
+                    false => format!("Claude Fallback {n}"),
+                },
                 "30s",
                 "BEDROCK_FALLBACK_MODELS",
             ),
@@ -263,6 +268,12 @@ fn listed_targets(
         LegacyTarget { name, model: model.to_owned(), table, variable }
     });
     targets.collect()
+}
+
+/// Whether a model is known to be none of Claude's.
+fn is_of_another_family(model: &str) -> bool {
+    let id = ModelId::new(model).ok();
+    id.is_some_and(|id| id.base().is_some() && id.family() != Family::Anthropic)
 }
 
 /// Seconds, fractions allowed, times a factor, as the text of a duration.

@@ -35,12 +35,18 @@ pub(super) struct Asked {
     pub(super) stops: Vec<String>,
 }
 
-/// A function that a model may call.
-#[derive(Debug, Clone, PartialEq)]
+/// A tool that a model may call.
+#[derive(Debug, Clone, Default, PartialEq)]
 pub(super) struct Tool {
     pub(super) name: String,
+    /// The namespace that its calls name.
+    pub(super) namespace: Option<String>,
     /// The schema of its arguments.
     pub(super) schema: Value,
+    /// Whether it takes a text in place of arguments.
+    pub(super) takes_text: bool,
+    /// Whether the model can't call it before it has loaded it.
+    pub(super) is_deferred: bool,
 }
 
 /// Which function a model may or must call.

@@ -54,6 +54,10 @@ pub(super) fn count_tokens(
     request: &Accepted<'_>,
 ) -> Result<Reply, Failure> {
     known(shared, id)?;
+    if is_counted_elsewhere(id) {
+        let message = "The provided model doesn't support counting tokens.";
+        return Err(Failure::new(ErrorKind::Validation, message));
+    }
     let body = json_of(&request.body)?;
     let invalid = |what: &str| Failure::new(ErrorKind::Validation, what);
     let model = Model::of(shared, id);
@@ -79,6 +83,13 @@ pub(super) fn count_tokens(
         _ => return Err(invalid("input: Exactly one member must be set")),
     };
     Ok(Reply::json(&serde_json::json!({ "inputTokens": asked.prompt.input_tokens() }), 0))
+}
+
+/// Whether mantle alone counts the tokens of a model: Bedrock Runtime has it by profile only.
+fn is_counted_elsewhere(id: &ModelId) -> bool {
+    let facts = Catalogue::shipped().facts(id, "");
+    let counter = facts.as_ref().and_then(|facts| facts.count_tokens_with.as_ref());
+    counter.is_some_and(|counter| counter.endpoint == Endpoint::Mantle)
 }
 
 /// Answers the Invoke and Converse operations.

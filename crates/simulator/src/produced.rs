@@ -1,10 +1,10 @@
 //! The parts of an answer: what the model thought, what it says, and the calls of functions.
 //!
 //! Text and tokens are those of every simulated answer (`answer`). More words in the last user text change
-//! the answer here: `sim:tool_calls=2` has the model call so many of the functions that the request offers,
-//! in their order, unless the conversation ends with the result of a call; `sim:reasoning_tokens=9` has it
+//! the answer here: `sim:tool_calls=2` has the model call so many of the tools that the request offers and that
+//! need not be loaded first, in their order, unless the conversation ends with the result of a call; `sim:reasoning_tokens=9` has it
 //! think so long; `sim:sealed=1` has it seal so many thoughts. A choice of tools that forces a call makes
-//! one. Arguments are made from the schema of the function. A script may give the parts instead, and why
+//! one. Arguments are made from the schema of the function; a tool that takes a text gets the user's. A script may give the parts instead, and why
 //! the answer stops.
 
 mod calls;
@@ -61,10 +61,14 @@ pub(super) struct Part {
 pub(super) enum PartKind {
     Reasoning,
     Text,
-    /// The call of a function, with a number that no other call of the simulator has.
+    /// The call of a tool.
     Call {
         name: String,
+        /// No other call of the simulator has it.
         number: u64,
+        namespace: Option<String>,
+        /// Whether its text is what the tool takes, and not arguments as JSON.
+        takes_text: bool,
     },
 }
 

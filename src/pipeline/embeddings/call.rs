@@ -1,6 +1,7 @@
 //! One call of a request for embeddings: an InvokeModel request of this process, for the client.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 use http::header::{
@@ -16,10 +17,11 @@ use crate::bedrock::{Operation, Usage};
 use crate::bridge::AnswerError;
 use crate::bridge::embeddings::{Call, CallAnswer};
 use crate::pipeline::body::{self, BodyError};
-use crate::pipeline::context::RequestContext;
+use crate::pipeline::context::{CallTotals, RequestContext};
 use crate::pipeline::error::GatewayError;
 use crate::pipeline::gateway::{Gateway, SharedGateway};
 use crate::pipeline::inbound::{InboundRequest, InternalRequest, PartOf};
+use crate::pipeline::own_headers::totals_of;
 use crate::pipeline::stack;
 use crate::quota::InFlightGuard;
 use crate::routing::{Route, Target};
@@ -42,6 +44,8 @@ pub(super) struct Caller {
     peer: Peer,
     internal: InternalRequest,
     path: Option<Uri>,
+    /// The attempts of the calls so far, and the longest time of one in the queue in milliseconds.
+    totals: [AtomicU64; 2],
 }
 
 /// What came of a call.
@@ -94,6 +98,7 @@ impl Caller {
             peer: context.peer().clone(),
             internal: InternalRequest {
                 route,
+                body_family: None,
                 client: None,
                 is_counted: true,
                 deadline: context.timing.started + gateway.config.server.request_timeout,
@@ -104,8 +109,22 @@ impl Caller {
                 }),
             },
             path: path.and_then(|path| path.parse().ok()),
+            totals: Default::default(),
             gateway,
         }
+    }
+
+    /// What the calls took that have been answered so far.
+    pub(super) fn totals(&self) -> CallTotals {
+        let [attempts, queued_ms] = &self.totals;
+        let read = |total: &AtomicU64| total.load(Ordering::Relaxed);
+        CallTotals { attempts: read(attempts), queued_ms: read(queued_ms) }
+    }
+
+    fn add(&self, call: CallTotals) {
+        let [attempts, queued_ms] = &self.totals;
+        attempts.fetch_add(call.attempts, Ordering::Relaxed);
+        queued_ms.fetch_max(call.queued_ms, Ordering::Relaxed);
     }
 
     /// Makes a call. Dropping the future cancels the upstream's request.
@@ -115,6 +134,7 @@ impl Caller {
         let answered = Box::pin(stack::<Full<Bytes>>(&self.shared_gateway).call(inbound)).await;
         let Ok(response) = answered;
         let (head, body) = response.into_parts();
+        self.add(totals_of(&head.headers));
         let mut held = self.gateway.in_flight.guard_for_bytes();
         let buffers = &self.gateway.buffers;
         let (body, _) = body::collect(body, MAX_BODY, Some(&mut held), None, buffers)

@@ -1,6 +1,5 @@
 //! Tests that need a whole gateway, or a scripted body.
 
-mod hashes;
 mod panics;
 mod passed_over;
 mod relay;

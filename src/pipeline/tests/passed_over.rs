@@ -24,7 +24,7 @@ const ALIAS: &str = "alias";
 /// | 4 | `none-at-all` | the same |
 ///
 /// These are its candidates, by position, in their rank.
-pub(super) fn routed(candidates: &[usize]) -> RoutedRequest {
+fn routed(candidates: &[usize]) -> RoutedRequest {
     let target = |name: &str, more: &str| format!("[targets.{name}]\nmodel = '{MODEL}'\n{more}\n");
     let sections = [
         target("a", "rpm = 1"),
@@ -60,6 +60,7 @@ pub(super) fn routed(candidates: &[usize]) -> RoutedRequest {
         fallback_from: None,
         may_await_grant: true,
         responses: None,
+        continues_kept: false,
         translations: None,
         betas: Default::default(),
     }

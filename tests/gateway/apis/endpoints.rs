@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::post;
-use crate::support::http::{Response, request};
+use crate::support::http::{self, Response, request};
 use crate::support::{Config, Gateway, Simulator};
 
 const RESPONSES: &str = "/openai/v1/responses";
@@ -147,4 +147,28 @@ async fn a_schema_goes_to_the_endpoint_that_takes_it_in_this_form() {
     let last = gateway.access_log(6).await;
     let reason = json!([{"target": "sonnet", "reason": "beta_flag"}]);
     assert_eq!(last[2]["passed_over"], reason);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_whose_base_url_lacks_the_prefix_is_told_so_in_its_own_form() {
+    let simulator = Simulator::start().await;
+    let gateway = Gateway::start(&Config::models(&simulator, 1)).await;
+    let headers = [("content-type", "application/json")];
+    for path in ["/chat/completions", "/responses", "/embeddings", "/messages", "/models"] {
+        let url = format!("{}{path}", gateway.url());
+        let got = match path {
+            "/models" => http::get(&url).await,
+            _ => http::post(&url, &headers, "{}").await,
+        };
+        assert_eq!(got.status, 404, "{path}: {}", got.text());
+        assert_eq!(got.header("x-amzn-errortype"), None, "{path}");
+        let answer = got.json();
+        let (message, kind) = (&answer["error"]["message"], &answer["error"]["type"]);
+        assert!(message.as_str().is_some_and(|it| it.contains("base URL")), "{path}: {answer}");
+        let expected =
+            if path == "/messages" { "not_found_error" } else { "invalid_request_error" };
+        assert_eq!(kind, expected, "{path}: {answer}");
+        let is_anthropic = answer.get("type").is_some_and(|it| it == "error");
+        assert_eq!(is_anthropic, path == "/messages", "{path}: {answer}");
+    }
 }

@@ -11,6 +11,7 @@ use crate::support::{Config, Gateway, Simulator};
 
 const TITAN: &str = "amazon.titan-embed-text-v2:0";
 const COHERE: &str = "cohere.embed-english-v3";
+const NOVA: &str = "amazon.nova-2-multimodal-embeddings-v1:0";
 const PATH: &str = "/openai/v1/embeddings";
 
 /// A gateway with a route for each of the models.
@@ -79,6 +80,64 @@ async fn cohere_gets_many_texts_at_once_and_what_they_are_for() {
     sizes.sort_unstable();
     assert_eq!(sizes, [4, 96]);
     assert!(calls.iter().all(|call| call["input_type"] == "search_query"), "{calls:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_text_of_a_list_is_a_call_of_nova_with_what_it_is_for() {
+    let simulator = Simulator::start().await;
+    let config = config(&simulator).set("targets.nova.model", NOVA).route("nova", &["nova"]);
+    let gateway = Gateway::start(&config).await;
+    let mut body = json!({"model": "nova", "input": texts(3), "dimensions": 256});
+    let got = ask(&gateway, &body).await;
+    assert_eq!((got.status, got.header("x-sluice-model")), (200, Some(NOVA)), "{}", got.text());
+    let got = got.json();
+    let data = got["data"].as_array().unwrap();
+    assert!(data.iter().all(|one| one["embedding"].as_array().unwrap().len() == 256));
+    assert!(data[0]["embedding"] != data[1]["embedding"]);
+    assert!(got["usage"]["prompt_tokens"].as_u64() > Some(0), "{}", got["usage"]);
+    let calls: Vec<Value> = simulator.calls_to(NOVA).iter().map(body_of).collect();
+    assert_eq!(calls.len(), 3);
+    for call in &calls {
+        assert_eq!(call["taskType"], "SINGLE_EMBEDDING");
+        let params = &call["singleEmbeddingParams"];
+        assert_eq!(params["embeddingDimension"], 256);
+        assert_eq!(params["embeddingPurpose"], "GENERIC_INDEX", "{params}");
+    }
+    body["input_type"] = "search_query".into();
+    assert_eq!(ask(&gateway, &body).await.status, 200);
+    let last = body_of(simulator.calls_to(NOVA).last().unwrap());
+    assert_eq!(last["singleEmbeddingParams"]["embeddingPurpose"], "GENERIC_RETRIEVAL", "{last}");
+    body["dimensions"] = 512.into();
+    let refused = ask(&gateway, &body).await;
+    assert_eq!(
+        (refused.status, refused.json()["error"]["param"].as_str()),
+        (400, Some("dimensions"))
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_headers_tell_of_the_attempts_of_all_calls_and_of_the_longest_wait() {
+    let simulator = Simulator::start().await;
+    let config =
+        config(&simulator).set("queue.max_wait", "10s").set("targets.titan.cooldown", "300ms");
+    let gateway = Gateway::start(&config).await;
+    let body = json!({"model": "titan", "input": texts(6)});
+    let got = ask(&gateway, &body).await;
+    assert_eq!(got.header("x-sluice-attempts"), Some("6"), "{}", got.text());
+    assert_eq!(got.header("x-sluice-queued-ms"), Some("0"));
+    // One call is throttled, and waits for the end of the cooldown with the others.
+    simulator.throttles(TITAN, 1);
+    let got = ask(&gateway, &body).await;
+    assert_eq!((got.status, got.header("x-sluice-attempts")), (200, Some("7")), "{}", got.text());
+    let queued: u64 = got.header("x-sluice-queued-ms").unwrap().parse().unwrap();
+    assert!(queued > 0);
+    // Of a request that fails the calls that were answered count.
+    let mut all = texts(3);
+    all[1] = "word ".repeat(9_000);
+    let alone = config.set("apis.embeddings.max_concurrent_calls", 1);
+    let gateway = Gateway::start(&alone).await;
+    let got = ask(&gateway, &json!({"model": "titan", "input": all})).await;
+    assert_eq!((got.status, got.header("x-sluice-attempts")), (400, Some("2")), "{}", got.text());
 }
 
 #[tokio::test(flavor = "multi_thread")]

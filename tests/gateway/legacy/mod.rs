@@ -5,6 +5,7 @@ mod bodies;
 mod contract;
 mod crowd;
 mod fallback;
+mod families;
 mod loss;
 mod rates;
 mod setups;

@@ -19,7 +19,7 @@ use crate::units::{Address, AnyDuration, NonZeroDuration, Optional, Size, TextFo
 #[cfg_attr(test, derive(Serialize, JsonSchema))]
 #[serde(default)]
 pub struct Legacy {
-    /// Whether they are served. Without targets they never are.
+    /// Whether they are served. They never are without targets that can answer.
     #[default = true]
     pub enabled: bool,
     /// Which of them are served.
@@ -31,7 +31,7 @@ pub struct Legacy {
     #[cfg_attr(test, schemars(example = "127.0.0.1:8081"))]
     pub listen: Option<SocketAddr>,
     /// Indices into [`Config::targets`](super::Config::targets), the primary first; none twice. At
-    /// least one if there are targets.
+    /// least one if the endpoints are served.
     #[serde(skip)]
     pub models: Vec<usize>,
     /// Whether chat may fall back to the other models, and takes the one that `ai_model` names.

@@ -172,7 +172,11 @@ fn legacy_model_lists_replace_the_built_in_targets() {
     );
     assert_eq!(
         display_names(&config),
-        ["amazon.nova-pro-v1:0 (Primary)", "Claude Fallback 1", "Claude Fallback 2"]
+        [
+            "amazon.nova-pro-v1:0 (Primary)",
+            "amazon.nova-lite-v1:0 (Fallback 1)",
+            "Claude Fallback 2"
+        ]
     );
     assert_eq!(cooldowns(&config), [60, 30, 30]);
     let caps: Vec<_> = config.targets.iter().map(|target| target.max_output_tokens).collect();

@@ -116,6 +116,53 @@ fn a_target_that_only_the_legacy_endpoints_use_is_no_mistake_if_it_is_named() {
     assert!(without_routes[0].contains("'b': only the legacy endpoints"), "{without_routes:?}");
 }
 
+/// Models of several families, of which two can't answer.
+const FAMILIES: &str = "
+targets.claude.model = 'us.anthropic.claude-sonnet-4-6'
+targets.nova.model = 'us.amazon.nova-pro-v1:0'
+targets.embed.model = 'amazon.titan-embed-text-v2:0'
+targets.gpt.model = 'openai.gpt-oss-120b-1:0'
+targets.mantle.model = 'openai.gpt-oss-120b'
+targets.mantle.endpoint = 'mantle'
+targets.hidden.model = 'arn:aws:bedrock:us-east-1:111122223333:application-inference-profile/abc'
+";
+
+#[test]
+fn models_of_any_family_answer_that_converse_reaches() {
+    let named = "[legacy]\nmodels = ['nova', 'gpt', 'claude', 'hidden']";
+    assert_eq!(config(&format!("{FAMILIES}{named}")).legacy.models, [1, 3, 0, 5]);
+    for (name, has) in [
+        ("embed", "amazon.titan-embed-text-v2:0 has at the runtime endpoint: invoke_model"),
+        ("mantle", "openai.gpt-oss-120b has at the mantle endpoint: "),
+    ] {
+        let text = format!("{FAMILIES}[legacy]\nmodels = ['claude', '{name}']");
+        only_problem(&text, &format!("legacy.models[1]: target '{name}' can't answer: "));
+        only_problem(&text, has);
+    }
+    let converse_alone = "targets.claude.surfaces = ['converse']\n[legacy]\nmodels = ['claude']";
+    only_problem(&format!("{FAMILIES}{converse_alone}"), "ask Claude by InvokeModel");
+}
+
+#[test]
+fn of_models_that_are_not_named_those_answer_that_can() {
+    let route = "[[routes]]\nmodels = ['m']\ntargets = ['mantle', 'gpt', 'embed', 'claude']\n";
+    let of_legacy = |text: &str| {
+        let loaded = file(text).unwrap();
+        let warnings = loaded.warnings.into_iter().filter(|it| it.contains("legacy"));
+        (loaded.config.legacy, warnings.collect::<Vec<_>>())
+    };
+    let (legacy, warnings) = of_legacy(&format!("{FAMILIES}{route}"));
+    assert_eq!((legacy.enabled, &legacy.models), (true, &vec![3, 0]));
+    assert_eq!(warnings, Vec::<String>::new(), "who does not want them is not told");
+    let (_, warnings) = of_legacy(&format!("{FAMILIES}{route}[legacy]\nmax_turns = 5"));
+    assert_eq!(warnings.len(), 2, "{warnings:?}");
+    assert!(warnings[0].starts_with("legacy: target 'mantle' can't answer: "), "{warnings:?}");
+    let none = "targets.e.model = 'amazon.titan-embed-text-v2:0'\n[legacy]\nmax_turns = 5";
+    let (legacy, warnings) = of_legacy(none);
+    assert!(!legacy.enabled && legacy.models.is_empty());
+    assert!(warnings.iter().any(|it| it.contains("answer 404")), "{warnings:?}");
+}
+
 #[test]
 fn the_address_of_the_api_is_no_address_of_their_own() {
     let listen = |address: &str| {

@@ -75,7 +75,7 @@ impl Streaming for Converse {
 
     fn begin(&self, at: usize, part: &Part) -> Vec<Event> {
         // A block of text has no contentBlockStart: Bedrock sends that for tool use only.
-        let PartKind::Call { name, number } = &part.kind else { return Vec::new() };
+        let PartKind::Call { name, number, .. } = &part.kind else { return Vec::new() };
         let start = json!({"toolUse": {"toolUseId": call_id(*number), "name": name}});
         let json = json!({"contentBlockIndex": at, "start": start});
         vec![Event { name: "contentBlockStart", json }]
@@ -129,7 +129,7 @@ fn delta(at: usize, delta: Value) -> Event {
 fn block(part: &Part) -> Value {
     match &part.kind {
         PartKind::Text => json!({"text": part.text}),
-        PartKind::Call { name, number } => json!({"toolUse": {
+        PartKind::Call { name, number, .. } => json!({"toolUse": {
             "toolUseId": call_id(*number),
             "name": name,
             // Arguments that the maximum has cut are no JSON.

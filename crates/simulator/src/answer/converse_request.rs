@@ -67,7 +67,7 @@ fn tools(body: &Value) -> Vec<Tool> {
     let tool = |spec: &Value| {
         let name = spec.get("name")?.as_str()?.to_owned();
         let schema = spec.pointer("/inputSchema/json").cloned().unwrap_or_default();
-        Some(Tool { name, schema })
+        Some(Tool { name, schema, ..Tool::default() })
     };
     specs.filter_map(tool).collect()
 }

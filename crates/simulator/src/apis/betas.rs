@@ -1,11 +1,13 @@
-//! The beta flags that each endpoint takes in `anthropic-beta`.
+//! The beta flags that each endpoint takes in `anthropic-beta`, and the members of Messages that need one.
 
 use std::sync::LazyLock;
 
 use http::HeaderMap;
 use serde::Deserialize;
+use serde_json::Value;
 
 use super::super::reply::Failure;
+use super::asked::member;
 use sluice_bedrock::ErrorKind;
 use sluice_catalogue::Endpoint;
 
@@ -32,6 +34,29 @@ pub(super) fn check(endpoint: Endpoint, headers: &HeaderMap) -> Result<(), Failu
         let flags = text.split(',').map(str::trim).filter(|flag| !flag.is_empty());
         if let Some(_unknown) = flags.into_iter().find(|flag| !known.iter().any(|it| it == flag)) {
             return Err(Failure::new(ErrorKind::Validation, "invalid beta flag"));
+        }
+    }
+    Ok(())
+}
+
+/// Members of Messages, and how a flag begins without which they are not known.
+const FLAGGED: [(&str, &str); 1] = [("output_format", "structured-outputs-")];
+
+/// Refuses a member whose flag the request does not have.
+///
+/// # Errors
+/// When there is one.
+pub(super) fn check_members(body: &Value, headers: &HeaderMap) -> Result<(), Failure> {
+    let has = |beginning: &str| {
+        headers.get_all("anthropic-beta").into_iter().any(|value| {
+            let text = String::from_utf8_lossy(value.as_bytes());
+            text.split(',').any(|flag| flag.trim().starts_with(beginning))
+        })
+    };
+    for (name, flag) in FLAGGED {
+        if member(body, name).is_some() && !has(flag) {
+            let message = format!("{name}: Extra inputs are not permitted");
+            return Err(Failure::new(ErrorKind::Validation, message));
         }
     }
     Ok(())

@@ -112,6 +112,7 @@ impl ApiCall<'_> {
             }
             _ => {
                 check_head(model.endpoint, request)?;
+                betas::check_members(body, &request.head.headers)?;
                 let is_count = self.call.operation.counts_tokens();
                 messages::read(body, model, is_count).map(Wanted::from)
             }

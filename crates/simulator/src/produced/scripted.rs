@@ -2,10 +2,10 @@
 
 use serde_json::Value;
 
-use super::calls::MAX_CALLS;
+use super::calls::{MAX_CALLS, call_of};
 use super::{Part, PartKind, Produced, add};
 use crate::answer::{Answer, tokens};
-use crate::asked::Asked;
+use crate::asked::{Asked, Tool};
 use crate::scripted_answers::{ScriptedAnswer, ScriptedPart};
 
 /// The answer that a script gives, cut at the maximum. It is the same for every request.
@@ -41,7 +41,9 @@ fn part_of(asked: &Asked, part: &ScriptedPart, number: u64) -> Part {
             // A string is sent as it is, so that a call can be malformed.
             let input = input.as_str().map_or_else(|| input.to_string(), str::to_owned);
             let tokens = count(&input);
-            Part::new(PartKind::Call { name: name.clone(), number }, input, tokens)
+            let offered = asked.tools.iter().find(|tool| tool.name == *name).cloned();
+            let tool = offered.unwrap_or(Tool { name: name.clone(), ..Tool::default() });
+            Part::new(call_of(&tool, number), input, tokens)
         }
     }
 }

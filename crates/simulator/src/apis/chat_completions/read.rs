@@ -199,7 +199,7 @@ fn read_tools(body: &Value, asked: &mut Asked) -> Result<(), Failure> {
             return Err(invalid(param, message).with_code("missing_required_parameter"));
         };
         let schema = function.get("parameters").cloned().unwrap_or_default();
-        asked.tools.push(Tool { name: name.to_owned(), schema });
+        asked.tools.push(Tool { name: name.to_owned(), schema, ..Tool::default() });
     }
     asked.one_call = flag(body, "parallel_tool_calls")? == Some(false);
     let Some(choice) = member(body, "tool_choice") else { return Ok(()) };

@@ -31,7 +31,7 @@ impl ChatCompletions {
                     content.push_str(&format!("<reasoning>{}</reasoning>", part.text));
                 }
                 PartKind::Text => content.push_str(&part.text),
-                PartKind::Call { name, number } => calls.push(json!({
+                PartKind::Call { name, number, .. } => calls.push(json!({
                     "id": call_id(*number),
                     "type": "function",
                     "function": {"name": name, "arguments": part.text},
@@ -101,7 +101,7 @@ impl Writer for ChatCompletions {
     fn begin(&mut self, produced: &Produced, at: usize, part: &Part) -> Vec<Bytes> {
         let delta = match &part.kind {
             PartKind::Reasoning if !part.text.is_empty() => json!({"content": "<reasoning>"}),
-            PartKind::Call { name, number } => json!({"tool_calls": [{
+            PartKind::Call { name, number, .. } => json!({"tool_calls": [{
                 "index": Self::call_at(produced, at),
                 "id": call_id(*number),
                 "type": "function",

@@ -50,6 +50,9 @@ pub(in super::super) fn read(
         }
         asked.json_schema = format.get("schema").cloned();
     }
+    if let Some(format) = member(body, "output_format") {
+        asked.json_schema = format.get("schema").cloned();
+    }
     let input = asked.prompt.input_tokens();
     match model.most_input() {
         Some(most) if input > most => {
@@ -236,6 +239,8 @@ fn read_blocks(path: &str, role: &str, blocks: &Value, asked: &mut Asked) -> Res
 }
 
 fn read_tools(body: &Value, model: &Model, asked: &mut Asked) -> Result<(), Failure> {
+    let mut loaded = Vec::new();
+    references(body.get("messages").unwrap_or(&Value::Null), &mut loaded);
     for (at, tool) in
         member(body, "tools").and_then(Value::as_array).into_iter().flatten().enumerate()
     {
@@ -252,7 +257,13 @@ fn read_tools(body: &Value, model: &Model, asked: &mut Asked) -> Result<(), Fail
             let schema = tool.get("input_schema");
             let schema = schema
                 .ok_or_else(|| invalid(format!("tools.{at}.input_schema: Field required")))?;
-            asked.tools.push(Tool { name: name.to_owned(), schema: schema.clone() });
+            let must_load = tool.get("defer_loading") == Some(&Value::Bool(true));
+            asked.tools.push(Tool {
+                name: name.to_owned(),
+                schema: schema.clone(),
+                is_deferred: must_load && !loaded.contains(&name),
+                ..Tool::default()
+            });
         }
     }
     let Some(choice) = member(body, "tool_choice") else { return Ok(()) };
@@ -278,6 +289,20 @@ fn read_tools(body: &Value, model: &Model, asked: &mut Asked) -> Result<(), Fail
         return Err(invalid(message));
     }
     Ok(())
+}
+
+/// The tools that a search has found, by the references to them.
+fn references<'v>(value: &'v Value, found: &mut Vec<&'v str>) {
+    match value {
+        Value::Array(values) => values.iter().for_each(|value| references(value, found)),
+        Value::Object(members) => {
+            if members.get("type").is_some_and(|kind| kind == "tool_reference") {
+                found.extend(members.get("tool_name").and_then(Value::as_str));
+            }
+            members.values().for_each(|value| references(value, found));
+        }
+        _ => {}
+    }
 }
 
 fn read_thinking(body: &Value, model: &Model, asked: &mut Asked) -> Result<(), Failure> {

@@ -43,7 +43,7 @@ impl Messages {
             PartKind::Reasoning if part.sealed.is_some() => block(part),
             PartKind::Reasoning => json!({"type": "thinking", "thinking": "", "signature": ""}),
             PartKind::Text => json!({"type": "text", "text": ""}),
-            PartKind::Call { name, number } => {
+            PartKind::Call { name, number, .. } => {
                 json!({"type": "tool_use", "id": call_id(*number), "name": name, "input": {}})
             }
         };
@@ -166,7 +166,7 @@ fn block(part: &Part) -> Value {
             json!({"type": "thinking", "thinking": part.text, "signature": signature(part)})
         }
         PartKind::Text => json!({"type": "text", "text": part.text}),
-        PartKind::Call { name, number } => json!({
+        PartKind::Call { name, number, .. } => json!({
             "type": "tool_use",
             "id": call_id(*number),
             "name": name,

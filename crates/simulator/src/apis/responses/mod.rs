@@ -2,6 +2,7 @@
 
 mod read;
 mod store;
+mod tools;
 mod write;
 
 pub(super) use read::{Wanted, read};

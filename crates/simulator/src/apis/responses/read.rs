@@ -4,28 +4,15 @@ use serde_json::Value;
 
 use super::super::super::reply::Failure;
 use super::super::asked::{
-    Asked, Tool, ToolChoice, above_cap, flag, invalid, is_allowed_image, maximum, member, sampling,
+    Asked, ToolChoice, above_cap, flag, invalid, is_allowed_image, maximum, member, sampling,
     thinks, too_long, unsupported,
 };
 use super::super::model::Model;
 use super::store::Stored;
+use super::tools::ToolList;
 use sluice_catalogue::Endpoint;
 
 const ROLES: [&str; 4] = ["user", "assistant", "system", "developer"];
-/// Tools that run on the server, by the beginning of their types.
-const OF_SERVER: [&str; 7] = [
-    "web_search",
-    "file_search",
-    "code_interpreter",
-    "computer",
-    "image_generation",
-    "mcp",
-    "tool_search",
-];
-/// Tools that the client runs.
-const OF_CLIENT: [&str; 6] =
-    ["function", "custom", "local_shell", "shell", "apply_patch", "namespace"];
-
 /// What a request to create a response asks for, beyond what all APIs have.
 #[derive(Debug, Clone, Default)]
 pub(in super::super) struct Wanted {
@@ -85,15 +72,16 @@ pub(in super::super) fn read(
                 .with_code("missing_required_parameter"));
         }
     };
+    ToolList { path: "tools", ..ToolList::default() }.read(body.get("tools"), model, asked)?;
     for (at, item) in items.iter().enumerate() {
-        read_item(at, item, asked, &mut open)?;
+        read_item(at, item, model, asked, &mut open)?;
     }
     if let Some(id) = open.first() {
         let message = format!("No tool output found for function call {id}.");
         return Err(invalid("input", message));
     }
     wanted.input = items;
-    read_tools(body, model, asked)?;
+    read_choice(body, asked)?;
     asked.prompt.max_output = maximum(body, "max_output_tokens")?;
     asked.thinks = thinks(model, body.pointer("/reasoning/effort"), "reasoning.effort")?;
     let summary = body.pointer("/reasoning/summary").filter(|summary| !summary.is_null());
@@ -115,6 +103,7 @@ pub(in super::super) fn read(
 fn read_item(
     at: usize,
     item: &Value,
+    model: &Model,
     asked: &mut Asked,
     open: &mut Vec<String>,
 ) -> Result<(), Failure> {
@@ -126,8 +115,12 @@ fn read_item(
             invalid(param, message).with_code("missing_required_parameter")
         })
     };
+    let kind = text_of("type").unwrap_or("message");
+    if ["additional_tools", "tool_search_output"].contains(&kind) {
+        return read_list_of_tools(at, item, kind, model, asked);
+    }
     asked.ends_with_result = false;
-    match text_of("type").unwrap_or("message") {
+    match kind {
         "message" => read_message(at, item, asked)?,
         "function_call" | "custom_tool_call" | "local_shell_call" => {
             asked.prompt.read_text(text_of("arguments").or(text_of("input")).unwrap_or_default());
@@ -144,13 +137,35 @@ fn read_item(
             asked.prompt.read_text(text_of("output").unwrap_or_default());
             asked.ends_with_result = true;
         }
-        "reasoning" | "item_reference" | "compaction" | "web_search_call" => {}
+        "reasoning" | "item_reference" | "compaction" | "web_search_call" | "tool_search_call" => {}
         other => {
             let message = format!("Invalid value: '{other}'.");
             return Err(invalid(format!("input[{at}].type"), message).with_code("invalid_value"));
         }
     }
     Ok(())
+}
+
+/// Reads an item that brings tools: more of the developer's, or what a search has found and loaded.
+fn read_list_of_tools(
+    at: usize,
+    item: &Value,
+    kind: &str,
+    model: &Model,
+    asked: &mut Asked,
+) -> Result<(), Failure> {
+    let is_loaded = kind == "tool_search_output";
+    let role = item.get("role").and_then(Value::as_str).unwrap_or_default();
+    if !is_loaded && role != "developer" {
+        let message = format!("Invalid value: '{role}'. Supported values are: 'developer'.");
+        return Err(invalid(format!("input[{at}].role"), message).with_code("invalid_value"));
+    }
+    let path = format!("input[{at}].tools");
+    let tools = member(item, "tools").ok_or_else(|| {
+        let message = format!("Missing required parameter: '{path}'.");
+        invalid(&path, message).with_code("missing_required_parameter")
+    })?;
+    ToolList { path: &path, is_loaded, ..ToolList::default() }.read(Some(tools), model, asked)
 }
 
 fn read_message(at: usize, item: &Value, asked: &mut Asked) -> Result<(), Failure> {
@@ -202,27 +217,7 @@ fn read_message(at: usize, item: &Value, asked: &mut Asked) -> Result<(), Failur
     Ok(())
 }
 
-fn read_tools(body: &Value, model: &Model, asked: &mut Asked) -> Result<(), Failure> {
-    for (at, tool) in
-        member(body, "tools").and_then(Value::as_array).into_iter().flatten().enumerate()
-    {
-        let kind = tool.get("type").and_then(Value::as_str).unwrap_or_default();
-        let is_of_server = OF_SERVER.iter().any(|it| kind.starts_with(it));
-        let is_taken = is_of_server && model.endpoint == Endpoint::Mantle;
-        if !is_taken && !OF_CLIENT.contains(&kind) {
-            let message = format!("Invalid value: '{kind}'. This tool is not supported here.");
-            return Err(invalid(format!("tools[{at}].type"), message).with_code("invalid_value"));
-        }
-        if kind == "function" {
-            let name = tool.get("name").and_then(Value::as_str).ok_or_else(|| {
-                let param = format!("tools[{at}].name");
-                let message = format!("Missing required parameter: '{param}'.");
-                invalid(param, message).with_code("missing_required_parameter")
-            })?;
-            let schema = tool.get("parameters").cloned().unwrap_or_default();
-            asked.tools.push(Tool { name: name.to_owned(), schema });
-        }
-    }
+fn read_choice(body: &Value, asked: &mut Asked) -> Result<(), Failure> {
     asked.one_call = flag(body, "parallel_tool_calls")? == Some(false);
     let Some(choice) = member(body, "tool_choice") else { return Ok(()) };
     asked.choice = match choice.as_str() {

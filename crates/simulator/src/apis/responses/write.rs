@@ -124,6 +124,7 @@ impl ResponseWriter {
         let kind = match part.kind {
             PartKind::Reasoning => "rs",
             PartKind::Text => "msg",
+            PartKind::Call { takes_text: true, .. } => "ctc",
             PartKind::Call { .. } => "fc",
         };
         format!("{kind}_{}{at:02}", self.unique)
@@ -158,14 +159,24 @@ impl ResponseWriter {
                     "content": content.unwrap_or_else(|| json!([])),
                 })
             }
-            PartKind::Call { name, number } => json!({
-                "id": id,
-                "type": "function_call",
-                "status": status,
-                "call_id": call_id(*number),
-                "name": name,
-                "arguments": complete.map_or("", |part| &part.text),
-            }),
+            PartKind::Call { name, number, namespace, takes_text } => {
+                let (kind, said) = match takes_text {
+                    true => ("custom_tool_call", "input"),
+                    false => ("function_call", "arguments"),
+                };
+                let mut item = Map::new();
+                item.insert("id".to_owned(), id.into());
+                item.insert("type".to_owned(), kind.into());
+                item.insert("status".to_owned(), status.into());
+                item.insert("call_id".to_owned(), call_id(*number).into());
+                item.insert("name".to_owned(), name.as_str().into());
+                if let Some(namespace) = namespace {
+                    item.insert("namespace".to_owned(), namespace.as_str().into());
+                }
+                let text = complete.map_or("", |part| &part.text);
+                item.insert(said.to_owned(), text.into());
+                Value::Object(item)
+            }
         }
     }
 
@@ -234,6 +245,9 @@ impl Writer for ResponseWriter {
             PartKind::Text => {
                 ("response.output_text.delta", json!({"delta": text, "logprobs": []}))
             }
+            PartKind::Call { takes_text: true, .. } => {
+                ("response.custom_tool_call_input.delta", json!({"delta": text}))
+            }
             PartKind::Call { .. } => {
                 ("response.function_call_arguments.delta", json!({"delta": text}))
             }
@@ -257,6 +271,10 @@ impl Writer for ResponseWriter {
                 events.push(self.item_event("response.output_text.done", at, part, more));
                 let more = json!({"part": text_part(text)});
                 events.push(self.item_event("response.content_part.done", at, part, more));
+            }
+            PartKind::Call { takes_text: true, .. } => {
+                let kind = "response.custom_tool_call_input.done";
+                events.push(self.item_event(kind, at, part, json!({"input": text})));
             }
             PartKind::Call { name, .. } => {
                 let more = json!({"name": name, "arguments": text});

@@ -117,6 +117,55 @@ async fn mantle_counts_tokens_and_bedrock_runtime_does_not() {
 }
 
 #[tokio::test]
+async fn count_tokens_refuses_models_that_mantle_alone_counts() {
+    let simulator = start().await;
+    let messages = json!([{"role": "user", "content": [{"text": "hello"}]}]);
+    let count = json!({"input": {"converse": {"messages": messages}}});
+    let haiku_4_5 = "us.anthropic.claude-haiku-4-5-20251001-v1:0";
+    for (model, status) in [(HAIKU_5, 400), (haiku_4_5, 200)] {
+        let path = format!("/model/{model}/count-tokens");
+        let answered = simulator.call("POST", &path, &[], &count).await;
+        let text = String::from_utf8_lossy(&answered.body).into_owned();
+        assert_eq!(answered.status, status, "{model}: {text}");
+        assert_eq!(text.contains("doesn't support counting tokens"), status == 400, "{text}");
+    }
+}
+
+#[tokio::test]
+async fn a_tool_that_must_be_loaded_is_called_once_a_search_has_found_it() {
+    let simulator = start().await;
+    let later = json!({"name": "later", "input_schema": {"type": "object"}, "defer_loading": true});
+    let mut request =
+        with(&message(HAIKU_AT_MANTLE, "sim:tool_calls=2"), json!({"tools": [later]}));
+    let answer = simulator.json(MESSAGES, &request).await;
+    assert_eq!(answer["stop_reason"], "end_turn", "{answer}");
+    let found = json!({"type": "tool_search_tool_result", "tool_use_id": "srvtoolu_1", "content": {
+        "type": "tool_search_tool_search_result",
+        "tool_references": [{"type": "tool_reference", "tool_name": "later"}]}});
+    request["messages"] = json!([
+        {"role": "user", "content": "find it"},
+        {"role": "assistant", "content": [found]},
+        {"role": "user", "content": "sim:tool_calls=1"},
+    ]);
+    let answer = simulator.json(MESSAGES, &request).await;
+    assert_eq!(answer["content"][0]["name"], "later", "{answer}");
+}
+
+#[tokio::test]
+async fn a_format_in_the_old_member_needs_its_flag() {
+    let simulator = start().await;
+    let schema = json!({"type": "object", "properties": {}, "additionalProperties": false});
+    let format = json!({"output_format": {"type": "json_schema", "schema": schema}});
+    let request = with(&message(HAIKU_AT_MANTLE, "hello"), format);
+    let refused = simulator.ask(MESSAGES, &request).await;
+    assert_eq!(error_of(&refused).2, "output_format: Extra inputs are not permitted");
+    let flag = [("anthropic-beta", "structured-outputs-2025-11-13")];
+    let answered = simulator.call("POST", MESSAGES, &flag, &request).await;
+    assert_eq!(answered.status, 200);
+    assert_eq!(answered.json()["content"][0]["text"], "{}");
+}
+
+#[tokio::test]
 async fn each_endpoint_takes_its_own_beta_flags() {
     let simulator = start().await;
     for (model, flag, status) in [

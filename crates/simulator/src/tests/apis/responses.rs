@@ -188,6 +188,71 @@ async fn functions_are_called_and_their_results_must_come() {
 }
 
 #[tokio::test]
+async fn tools_come_in_items_too_and_are_called_in_their_own_form() {
+    let simulator = start().await;
+    let empty = json!({"type": "object", "properties": {}});
+    let tools = json!([
+        {"type": "namespace", "name": "functions", "tools": [
+            {"type": "custom", "name": "exec"},
+            {"type": "function", "name": "wait", "parameters": empty},
+        ]},
+        {"type": "namespace", "name": "agents", "tools": [
+            {"type": "function", "name": "spawn", "parameters": empty},
+            {"type": "function", "name": "later", "parameters": empty, "defer_loading": true},
+        ]},
+    ]);
+    let ask = |more: &[Value]| {
+        let mut input =
+            vec![json!({"type": "additional_tools", "role": "developer", "tools": tools})];
+        input.extend(more.iter().cloned());
+        input.push(json!({"role": "user", "content": "sim:tool_calls=4"}));
+        json!({"model": GPT, "input": input})
+    };
+    let called = |answer: &Value| {
+        let text = |item: &Value, name: &str| item[name].as_str().unwrap_or("-").to_owned();
+        let items = answer["output"].as_array().unwrap().iter();
+        let calls = items.filter(|item| item.get("call_id").is_some());
+        calls.map(|it| ["type", "namespace", "name"].map(|name| text(it, name)).join(" ")).collect()
+    };
+    let answer = simulator.json(RESPONSES, &ask(&[])).await;
+    let calls: Vec<String> = called(&answer);
+    let all = [
+        "custom_tool_call - exec",
+        "function_call - wait",
+        "function_call agents spawn",
+        "custom_tool_call - exec",
+    ];
+    assert_eq!(calls, all);
+    let items = answer["output"].as_array().unwrap();
+    let exec = items.iter().find(|item| item["name"] == "exec").unwrap();
+    assert_eq!(
+        (&exec["input"], &exec["status"]),
+        (&json!("sim:tool_calls=4"), &json!("completed"))
+    );
+    // A search loads the deferred one.
+    let found = json!({"type": "tool_search_output", "tools": [tools[1]]});
+    let calls: Vec<String> = called(&simulator.json(RESPONSES, &ask(&[found])).await);
+    assert_eq!(calls[3], "function_call agents later");
+
+    let events = simulator.events(RESPONSES, &ask(&[])).await;
+    let of = |name: &str| -> Vec<Value> {
+        let named = events.iter().filter(|event| event.name.as_deref() == Some(name));
+        named.map(|event| event.json()).collect()
+    };
+    let deltas = of("response.custom_tool_call_input.delta");
+    let first: String = deltas
+        .iter()
+        .filter(|it| it["output_index"] == deltas[0]["output_index"])
+        .map(|it| it["delta"].as_str().unwrap())
+        .collect();
+    assert_eq!(first, "sim:tool_calls=4");
+    assert_eq!(of("response.custom_tool_call_input.done").len(), 2);
+    let of_others = json!({"model": GPT, "input": [
+        {"type": "additional_tools", "role": "user", "tools": tools}]});
+    assert_eq!(simulator.ask(RESPONSES, &of_others).await.status, 400);
+}
+
+#[tokio::test]
 async fn a_response_that_its_maximum_cuts_is_incomplete() {
     let simulator = start().await;
     let request = with(&response(GPT, "hello sim:tokens=50"), json!({"max_output_tokens": 16}));
