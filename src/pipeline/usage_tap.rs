@@ -7,9 +7,11 @@
 use bytes::{Bytes, BytesMut};
 
 use super::event_tap::{EventError, EventTap};
+use super::keeping::Keeping;
 use super::responses::IdSealer;
 use super::rewritten_body::{Change, RewriteError, RewrittenBody};
-use super::translated_answer::{TranslatedAnswer, TranslatedStream};
+use super::translated_answer::TranslatedAnswer;
+use super::translated_stream::TranslatedStream;
 use crate::bedrock::dialect::DialectError;
 use crate::bedrock::event_stream::{Frame, Kind, frame_len};
 use crate::bedrock::stop::{self, Stop};
@@ -96,6 +98,21 @@ impl UsageTap {
         match self {
             UsageTap::TranslatedStream(stream) => Some(stream.fail(error, request_id)),
             _ => None,
+        }
+    }
+
+    /// Begins to keep the response of a stream that has all its events; `None` if it is not to be kept.
+    pub(super) fn begin_to_keep(&mut self) -> Option<Keeping> {
+        match self {
+            UsageTap::TranslatedStream(stream) => stream.begin_to_keep(),
+            _ => None,
+        }
+    }
+
+    /// Says in what follows of a stream whether its response is kept.
+    pub(super) fn set_stored(&mut self, is_stored: bool) {
+        if let UsageTap::TranslatedStream(stream) = self {
+            stream.set_stored(is_stored);
         }
     }
 
