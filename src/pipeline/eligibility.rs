@@ -119,7 +119,7 @@ impl Eligibility<'_> {
     fn is_ignored_format(&self, capabilities: &Capabilities) -> bool {
         capabilities.ignores_chat_formats
             && self.operation == Operation::CreateChatCompletion
-            && self.peek.features.contains(Features::STRUCTURED_OUTPUT)
+            && self.peek.parameters.asks_for_json
     }
 
     /// Whether the request may be translated for the target.

@@ -88,7 +88,7 @@ impl TranslatedAnswer {
 
     /// Whether it holds the request, to keep the response at its end.
     pub(super) fn holds_request(&self) -> bool {
-        matches!(self, TranslatedAnswer::Stream(stream) if stream.keeper.is_some())
+        matches!(self, TranslatedAnswer::Stream(stream) if stream.is_to_be_kept())
     }
 }
 

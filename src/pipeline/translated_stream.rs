@@ -121,6 +121,11 @@ impl TranslatedStream {
         self.keeper = Some(keeper);
     }
 
+    /// Whether the response is to be kept at its end.
+    pub(super) fn is_to_be_kept(&self) -> bool {
+        self.keeper.is_some()
+    }
+
     /// Begins to keep the response once the upstream's last event has come; `None` if it is not to be kept.
     pub(super) fn begin_to_keep(&mut self) -> Option<Keeping> {
         let Translator::Converse(translator) = &self.translator else { return None };
