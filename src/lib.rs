@@ -18,6 +18,8 @@ pub mod jobs;
 
 pub mod pipeline;
 
+pub mod response_store;
+
 pub mod api;
 
 pub mod auth;

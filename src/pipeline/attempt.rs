@@ -26,9 +26,11 @@ use super::gateway::Gateway;
 use super::headers::strip_for_upstream;
 use super::hedge::{self, Hedge};
 use super::held_answer;
+use super::keeping;
 use super::own_answer;
 use super::passed_over;
-use super::relay::{self, ResponseBody, ResponseDeadline};
+use super::relay::{self, RelayPlan, ResponseBody, ResponseDeadline};
+use super::responses;
 use super::routed::RoutedRequest;
 use super::translated_answer::{Receiver, Sent, TranslatedAnswer, Unheld};
 use super::translations::Translated;
@@ -98,6 +100,12 @@ async fn answer(mut routed: RoutedRequest) -> Result<Response<ResponseBody>, Req
         Ok(Answer::Failure(_, target)) => attempts.routed.note_translation(target),
         Err(_) => {}
     }
+    if let Ok(Answer::Success(success, _, Some(answer))) = &mut outcome
+        && let Some(keeper) = responses::keeper(&attempts.routed)
+    {
+        // Boxed: few are kept.
+        Box::pin(keeping::keep(keeper, success, answer)).await;
+    }
     let plan = match &mut outcome {
         Ok(Answer::Success(_, reservation, answer)) => {
             Some(attempts.routed.relay_plan(reservation.target(), answer.take()))
@@ -105,9 +113,11 @@ async fn answer(mut routed: RoutedRequest) -> Result<Response<ResponseBody>, Req
         _ => None,
     };
     let RoutedRequest { mut context, call, body, size, .. } = attempts.routed;
-    // No further attempt needs the body.
+    // No further attempt needs the body; what keeps a response may.
     drop(body);
-    context.guards.in_flight.as_mut().into_iter().for_each(InFlightGuard::release_body);
+    let is_held = plan.as_ref().is_some_and(RelayPlan::holds_request);
+    let share = context.guards.in_flight.as_mut().filter(|_| !is_held);
+    share.into_iter().for_each(InFlightGuard::release_body);
     match outcome {
         Ok(Answer::Success(success, reservation, _)) => {
             let operation = call.operation;
@@ -183,7 +193,7 @@ impl AttemptLoop {
                 self.routed.leave_denied();
                 continue;
             }
-            if !self.routed.translate(index) {
+            if !self.routed.translate(index).await {
                 permit.release();
                 continue;
             }
@@ -358,6 +368,7 @@ impl AttemptLoop {
             idle: target.endpoint.idle_timeout,
             deadline: self.deadline,
             held: self.gateway.in_flight.guard_for_bytes(),
+            offload: self.gateway.offload.clone(),
         }
     }
 

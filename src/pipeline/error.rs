@@ -11,6 +11,7 @@ use tokio::time::Instant;
 
 use super::body::BodyError;
 use super::context::{Outcome, RequestContext};
+use super::kept_responses::KeptResponseError;
 use super::routed::RoutedRequest;
 use super::shortage::{self, Shortage};
 use super::unservable::Unservable;
@@ -137,6 +138,8 @@ pub(super) enum GatewayError {
     ItemReference { position: usize },
     #[error("{}", error.message(id))]
     StoredResponse { error: ResponseIdError, id: Box<str>, param: Option<&'static str> },
+    #[error(transparent)]
+    KeptResponse(#[from] KeptResponseError),
     #[error("this gateway has no route for the model {model}")]
     Unrouted { model: String },
     #[error("{operation} needs HTTP/2")]
@@ -208,6 +211,7 @@ impl GatewayError {
             | GatewayError::Unrouted { .. }
             | GatewayError::Oversized(_)
             | GatewayError::NeedsHttp2 { .. } => Outcome::BadRequest,
+            GatewayError::KeptResponse(error) => error.outcome(),
             GatewayError::RemoteMedia { error, .. } if error.is_overload() => Outcome::Overloaded,
             GatewayError::RemoteMedia { .. } => Outcome::BadRequest,
             GatewayError::UnusableAnswer(_) => Outcome::UpstreamError,
@@ -253,6 +257,7 @@ impl GatewayError {
             | GatewayError::ItemReference { .. }
             | GatewayError::Oversized(_)
             | GatewayError::NeedsHttp2 { .. } => ErrorKind::Validation,
+            GatewayError::KeptResponse(error) => error.kind(),
             GatewayError::RemoteMedia { error, .. } if error.is_overload() => {
                 ErrorKind::ServiceUnavailable
             }
@@ -310,6 +315,7 @@ impl GatewayError {
             GatewayError::Unservable(why) => return why.param().map(Cow::Borrowed),
             GatewayError::Conversation => "conversation",
             GatewayError::StoredResponse { param, .. } => (*param)?,
+            GatewayError::KeptResponse(error) => error.param()?,
             GatewayError::Untranslatable(refusal) => {
                 return refusal.param.clone().map(Cow::Owned);
             }
@@ -325,6 +331,16 @@ impl GatewayError {
         Some(fixed.into())
     }
 
+    /// The code in OpenAI's dialect, where it is more special than that of the kind.
+    fn code(&self) -> Option<&'static str> {
+        match self {
+            GatewayError::StoredResponse { param: Some("previous_response_id"), .. } => {
+                Some("previous_response_not_found")
+            }
+            _ => None,
+        }
+    }
+
     /// The kind of the error in a dialect.
     pub(super) fn kind_in(&self, dialect: Dialect) -> ErrorKind {
         match self {
@@ -337,6 +353,7 @@ impl GatewayError {
     pub(super) fn into_response(self, dialect: Dialect, request_id: &str) -> Response<Bytes> {
         let in_dialect = (dialect != Dialect::Bedrock).then(|| DialectError {
             param: self.param().map(Cow::into_owned),
+            code: self.code().map(str::to_owned),
             // The code of its kind is about models.
             is_without_code: matches!(self, GatewayError::StoredResponse { .. }),
             ..DialectError::new(self.kind_in(dialect), self.to_string())

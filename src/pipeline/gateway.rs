@@ -25,13 +25,26 @@ use crate::fleet::Fleet;
 use crate::limits::{ClientLimits, ClientRegistry, ModelPrices, Prices};
 use crate::media::MediaFetcher;
 use crate::quota::{InFlightLimit, QueueLimits, ShutdownDeadline};
+use crate::response_store::ResponseStore;
 use crate::routing::{Router, RouterError, Target};
+use crate::storage::StoreError;
 use crate::telemetry::access_log::AccessLog;
 use crate::telemetry::process_log::UNLIMITED;
 use crate::telemetry::traces::Traces;
 use crate::telemetry::usage_log::UsageLog;
 use crate::telemetry::{Logs, Metrics};
 use crate::upstream::{ConnectionGauges, Upstream};
+
+/// Why there can't be a gateway of a config.
+#[derive(Debug, thiserror::Error)]
+pub enum BuildError {
+    /// Its requests can't be routed.
+    #[error(transparent)]
+    Router(#[from] RouterError),
+    /// The address of the store of responses is invalid.
+    #[error("response_store: {0}")]
+    ResponseStore(#[source] StoreError),
+}
 
 /// What the steps share: one config and everything built from it.
 #[derive(Debug)]
@@ -52,6 +65,8 @@ pub struct Gateway {
     pub response_ids: Arc<ResponseIds>,
     /// The places of stored responses, once one is looked up.
     places: OnceLock<Places>,
+    /// The responses that the gateway keeps itself, if it keeps any.
+    pub response_store: Option<ResponseStore>,
     /// The pool of upstream connections.
     pub upstream: Upstream,
     /// The bounds of the queue.
@@ -94,14 +109,14 @@ impl Gateway {
         fleet: Option<Fleet>,
         metrics: Arc<Metrics>,
         logs: Logs,
-    ) -> Result<Arc<Gateway>, RouterError> {
+    ) -> Result<Arc<Gateway>, BuildError> {
         let upstream = connections(&config.upstream, &metrics);
         Gateway::build(config, None, fleet, upstream, metrics, logs)
     }
 
     /// The gateway of a newer config. Parts that the new config leaves alone keep their state, and
     /// connections are reused if their settings are the same. Requests in flight stay with this one.
-    pub fn with_config(&self, config: Config) -> Result<Arc<Gateway>, RouterError> {
+    pub fn with_config(&self, config: Config) -> Result<Arc<Gateway>, BuildError> {
         let upstream = match config.upstream.connects_like(&self.config.upstream) {
             true => self.upstream.clone(),
             false => connections(&config.upstream, &self.metrics),
@@ -116,7 +131,7 @@ impl Gateway {
     }
 
     /// The gateway of the same config on another day, on which other models may be retired.
-    pub fn on(&self, day: Date) -> Result<Arc<Gateway>, RouterError> {
+    pub fn on(&self, day: Date) -> Result<Arc<Gateway>, BuildError> {
         self.with_config(self.config.clone().on(day))
     }
 
@@ -142,7 +157,7 @@ impl Gateway {
         upstream: Upstream,
         metrics: Arc<Metrics>,
         logs: Logs,
-    ) -> Result<Arc<Gateway>, RouterError> {
+    ) -> Result<Arc<Gateway>, BuildError> {
         let previous_issuers = previous.map(|previous| {
             let same_way = config.upstream.connects_like(&previous.config.upstream);
             (previous.authenticator.issuers(), same_way)
@@ -153,9 +168,18 @@ impl Gateway {
             fleet.as_ref(),
         )?;
         let clients = previous.map(|previous| &previous.clients);
-        let clients = ClientRegistry::new(&config.clients, clients, fleet.as_ref())?;
-        let prices = Prices::new(&config.prices)?;
+        let clients = ClientRegistry::new(&config.clients, clients, fleet.as_ref());
+        let clients = clients.map_err(RouterError::from)?;
+        let prices = Prices::new(&config.prices).map_err(RouterError::from)?;
         warn_about_unpriced_targets(&config, &router, &prices);
+        let response_store = match previous {
+            Some(previous) => {
+                let store = previous.response_store.as_ref();
+                store.map(|store| store.with_config(&config.response_store))
+            }
+            None => ResponseStore::new(&config.response_store, &metrics)
+                .map_err(BuildError::ResponseStore)?,
+        };
         let issuers = Issuers::new(&config.issuers, &upstream, &metrics, previous_issuers);
         Ok(Arc::new(Gateway {
             router,
@@ -170,6 +194,7 @@ impl Gateway {
             ),
             response_ids: response_ids(&config, previous),
             places: OnceLock::new(),
+            response_store,
             upstream,
             in_flight: previous.map_or_else(
                 || InFlightLimit::new(&config.server),

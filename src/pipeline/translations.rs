@@ -6,12 +6,13 @@
 //! Messages go to Claude by InvokeModel, which has the same schema, and all else goes by Converse.
 
 use std::borrow::Cow;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use http::HeaderMap;
 
 use super::context::RequestContext;
+use super::offload::LARGE_TRANSLATION;
 use super::remote_media::MediaState;
 use super::translated_headers::FromHeaders;
 use crate::bedrock::sigv4::PayloadHash;
@@ -91,6 +92,10 @@ pub(super) struct Translations {
     requested: ModelId,
     streams: bool,
     headers: FromHeaders,
+    /// The id of the kept response that the request continues.
+    continues: Option<Box<str>>,
+    /// Whether the gateway keeps the answer.
+    is_kept: bool,
     cache_policy: CachePolicy,
     /// What is at addresses in the request.
     pub(super) media: MediaState,
@@ -115,7 +120,7 @@ impl From<Refusal> for NotMade {
 /// What was made for a model.
 #[derive(Debug)]
 struct Made {
-    model: Model,
+    model: Arc<Model>,
     by_invoke: bool,
     result: Result<Translated, Refusal>,
 }
@@ -136,11 +141,18 @@ impl Translations {
             requested: requested.clone(),
             streams: context.call.streams,
             headers: FromHeaders::read(source, context, headers),
+            continues: None,
+            is_kept: false,
             cache_policy: context.gateway().cache_policy,
             media: MediaState::new(context.gateway()),
             own_policy: is_own.then_some(adapting),
             made: Vec::new(),
         }
+    }
+
+    /// The same of a request that continues a kept response, or whose answer is kept.
+    pub(super) fn with_kept(self, continues: Option<Box<str>>, is_kept: bool) -> Translations {
+        Translations { continues, is_kept, ..self }
     }
 
     /// Makes the translation for a target's model, unless it is made, and gives its number; `None` if what is at
@@ -158,7 +170,7 @@ impl Translations {
     ) -> Result<Option<u8>, Refusal> {
         let model = model_of(target);
         let by_invoke = self.goes_by_invoke(target);
-        let is_alike = |made: &Made| made.model == *model && made.by_invoke == by_invoke;
+        let is_alike = |made: &Made| made.model == model && made.by_invoke == by_invoke;
         let number = match self.made.iter().position(is_alike) {
             Some(number) => number,
             None => {
@@ -176,7 +188,7 @@ impl Translations {
                         return Ok(None);
                     }
                 };
-                self.made.push(Made { model: model.into_owned(), by_invoke, result });
+                self.made.push(Made { model, by_invoke, result });
                 self.made.len() - 1
             }
         };
@@ -235,8 +247,8 @@ impl Translations {
         }
         Ok(Translated {
             operation,
+            hash: hash_of_large(&body),
             body,
-            hash: OnceLock::new(),
             dropped: joined(&dropped, ", "),
             added: joined(&added, ", "),
             dropped_betas: joined(&betas.dropped, ","),
@@ -251,6 +263,8 @@ impl Translations {
         policy: &DropPolicy,
     ) -> Result<Translated, NotMade> {
         let mut hub = Hub::read(self.source, body, policy)?;
+        hub.echo.previous_response_id = self.continues.as_deref().map(str::to_owned);
+        hub.echo.is_stored = self.is_kept;
         let headers = &self.headers;
         let mut needed = Vec::new();
         if self.media.can_be_fetched() {
@@ -288,8 +302,8 @@ impl Translations {
         }
         Ok(Translated {
             operation: translation.operation,
+            hash: hash_of_large(&body),
             body: body.into(),
-            hash: OnceLock::new(),
             dropped: joined(&translation.dropped, ", "),
             added: joined(&added, ", "),
             dropped_betas: joined(&betas.dropped, ","),
@@ -299,13 +313,22 @@ impl Translations {
 }
 
 /// What translations must know of a target's model; its largest answer may have been learned.
-fn model_of(target: &Target) -> Cow<'_, Model> {
+fn model_of(target: &Target) -> Arc<Model> {
     let model = target.translated_model();
     match target.named_output() {
         Some(learned) if model.max_output_tokens.is_none() => {
-            Cow::Owned(Model { max_output_tokens: Some(learned), ..model.clone() })
+            Arc::new(Model { max_output_tokens: Some(learned), ..Model::clone(model) })
         }
-        _ => Cow::Borrowed(model),
+        _ => Arc::clone(model),
+    }
+}
+
+/// The hash of a large body, which is translated where it delays no other request, and would be hashed where it
+/// does.
+fn hash_of_large(body: &[u8]) -> OnceLock<PayloadHash> {
+    match body.len() > LARGE_TRANSLATION {
+        true => OnceLock::from(PayloadHash::of(body)),
+        false => OnceLock::new(),
     }
 }
 

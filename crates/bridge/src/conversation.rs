@@ -5,6 +5,7 @@
 //! them.
 
 use std::borrow::Cow;
+use std::fmt;
 
 use sluice_catalogue::Effort;
 
@@ -96,9 +97,20 @@ pub struct At {
 impl At {
     /// The place as errors name it: `messages[3].content[1]`.
     pub fn param(self) -> String {
-        let index = self.index.map_or_else(String::new, |index| format!("[{index}]"));
-        let part = self.part.map_or_else(String::new, |part| format!(".content[{part}]"));
-        format!("{}{index}{part}", self.list)
+        self.to_string()
+    }
+}
+
+impl fmt::Display for At {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.list)?;
+        if let Some(index) = self.index {
+            write!(f, "[{index}]")?;
+        }
+        if let Some(part) = self.part {
+            write!(f, ".content[{part}]")?;
+        }
+        Ok(())
     }
 }
 

@@ -76,9 +76,10 @@ pub use model::{
     JobsBackend, KeyPair, Learning, Legacy, LegacyAction, LegacyGroup, LegacyMock, LegacyPrompts,
     LimitKey, Limits, Log, LogFormat, OnUnsupported, Price, PriceRate, PriceTier, Priority,
     PromptCaching, Proxies, Queue, Quota, RecordedParameter, RedisKind, RemoteMediaSettings,
-    Reserve, ResponsesSettings, Retired, Retry, Route, Server, SharedRedis, SharedState, State,
-    StateBackend, StoreResponses, Strategy, Target, Tls, TlsVersion, TokenAlgorithm, TokenIdentity,
-    TraceProtocol, Traces, Translate, Trust, Unrouted, UnsupportedParameters, Upstream, UsageLog,
+    Reserve, ResponseStore, ResponseStoreBackend, ResponsesSettings, Retired, Retry, Route, Server,
+    SharedRedis, SharedState, State, StateBackend, StoreResponses, Strategy, Target, Tls,
+    TlsVersion, TokenAlgorithm, TokenIdentity, TraceProtocol, Traces, Translate, Trust, Unrouted,
+    UnsupportedParameters, Upstream, UsageLog,
 };
 pub use reference::secret_named;
 pub use restart::needs_restart;

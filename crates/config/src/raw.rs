@@ -28,8 +28,8 @@ pub(super) use jobs::RawJobs;
 use super::endpoint::Endpoint;
 use super::model::{
     Auth, Balance, CatalogueSettings, Fallback, Hedge, Learning, Legacy, Limits, Log, Price, Queue,
-    Quota, RedisKind, Retry, Server, SharedState, StateBackend, StoreResponses, Target, Traces,
-    Upstream, UsageLog,
+    Quota, RedisKind, ResponseStore, Retry, Server, SharedState, StateBackend, StoreResponses,
+    Target, Traces, Upstream, UsageLog,
 };
 #[cfg(test)]
 use super::proxy::ProxyUrl;
@@ -90,6 +90,8 @@ pub(super) struct RawConfig {
     pub(super) legacy: RawLegacy,
     /// The job queue behind the legacy endpoints.
     pub(super) jobs: RawJobs,
+    /// The store of responses that the gateway keeps itself, for models whose upstream stores none.
+    pub(super) response_store: ResponseStore,
     /// The gateway's own log.
     pub(super) log: Log,
     /// Records of what requests have used.

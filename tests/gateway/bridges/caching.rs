@@ -122,7 +122,7 @@ async fn what_a_budget_holds_covers_the_cache_writes_that_are_added() {
                 .set("prices.*a*.output", 3.0)
                 .every_target("surfaces", vec!["converse"])
                 .client("one", &digest)
-                .of_client("daily_budget_usd", 2.0)
+                .of_client("daily_budget_usd", 1.0)
         })
         .await;
         let (url, first) = (format!("{}{CHAT}", gateway.url()), body.to_string());

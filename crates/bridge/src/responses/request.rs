@@ -37,16 +37,12 @@ pub(crate) fn read_request<'a>(
     report: &mut Report<'_>,
 ) -> Conversation<'a> {
     let mut conversation = Conversation::default();
-    let document = match fields::document(body) {
-        Ok(document) => document,
+    let members = match fields::body(body) {
+        Ok(members) => members,
         Err(error) => {
             report.refuse(None, false, error);
             return conversation;
         }
-    };
-    let Some(members) = fields::members(document) else {
-        report.refuse(None, false, "the body must be a JSON object");
-        return conversation;
     };
     let mut repeated = Repeated::default();
     let mut tools = Tools::default();
