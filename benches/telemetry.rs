@@ -118,6 +118,7 @@ impl Ended {
             dropped_betas: None,
             translated: None,
             dropped: None,
+            added: None,
             queued_ms: 0,
             first_byte_ms: Some(410),
             duration_ms: 812,

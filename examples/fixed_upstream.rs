@@ -4,7 +4,7 @@
 //! Completions for these, and else of Anthropic's Messages with Bedrock's token-count headers. For the
 //! streaming operations it answers an event stream, and for Chat Completions and Messages with the header
 //! `x-bench-frames` server-sent events. Their frames come one by one at a fixed interval, as a model's
-//! tokens do. The interval keeps frames apart on the wire: what passes them on can't save
+//! tokens do, between the events that begin and end an answer. The interval keeps frames apart on the wire: what passes them on can't save
 //! work by falling behind and taking many at once. Each frame carries the time at which it was
 //! written, so that its reader knows how long it was under way.
 //!
@@ -220,11 +220,15 @@ impl Stream {
         let named = |name, data: &str| sse::event(Some(name), data);
         let (first, last) = match form {
             Form::Native => (
-                vec![],
-                vec![event_stream::event(
-                    "metadata",
-                    r#"{"metrics":{"latencyMs":1000},"usage":{"inputTokens":250,"outputTokens":199,"totalTokens":449}}"#,
-                )],
+                vec![event_stream::event("messageStart", r#"{"role":"assistant"}"#)],
+                vec![
+                    event_stream::event("contentBlockStop", r#"{"contentBlockIndex":0}"#),
+                    event_stream::event("messageStop", r#"{"stopReason":"end_turn"}"#),
+                    event_stream::event(
+                        "metadata",
+                        r#"{"metrics":{"latencyMs":1000},"usage":{"inputTokens":250,"outputTokens":196,"totalTokens":446}}"#,
+                    ),
+                ],
             ),
             Form::Chat => (
                 vec![],

@@ -4,7 +4,9 @@
 
 use sluice_bedrock::ModelId;
 use sluice_bedrock::event_stream::{self, Frame};
-use sluice_bridge::{AnswerContext, DropPolicy, Model, Source, Stamp, translate};
+use sluice_bridge::conversation::CacheTtl;
+use sluice_bridge::invoke::to_claude;
+use sluice_bridge::{AnswerContext, CachePolicy, DropPolicy, Hub, Model, Source, Stamp, translate};
 use sluice_catalogue::Catalogue;
 
 const MODELS: [&str; 5] = [
@@ -47,6 +49,26 @@ pub(crate) fn request(input: &[u8]) {
     if let Ok(lenient) = lenient {
         is_json(&lenient.body);
     }
+    cached(source, body, model);
+}
+
+/// Cache points by the operator's policy never cost a request anything.
+fn cached(source: Source, body: &[u8], model: Model) {
+    let model = Model { min_cache_tokens: Some(0), ..model };
+    let (policy, drops) =
+        (CachePolicy { adds_points: true, min_ttl: CacheTtl::Hour }, DropPolicy::default());
+    if let Some((changed, added)) = to_claude::cached_by(body, policy, &model) {
+        assert!(!added.is_empty());
+        if serde_json::from_slice::<serde::de::IgnoredAny>(body).is_ok() {
+            is_json(&changed);
+        }
+    }
+    let Ok(mut hub) = Hub::read(source, body, &drops) else { return };
+    let Ok(before) = hub.write(&model, &drops) else { return };
+    hub.conversation.cache_by(policy, &model);
+    let after = hub.write(&model, &drops).expect("refused for its cache points");
+    is_json(&after.body);
+    assert_eq!(after.dropped, before.dropped);
 }
 
 /// What an answer is translated by, for every API.

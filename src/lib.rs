@@ -18,6 +18,8 @@ pub mod jobs;
 
 pub mod pipeline;
 
+pub mod response_store;
+
 pub mod api;
 
 pub mod auth;
@@ -25,6 +27,8 @@ pub mod auth;
 pub mod limits;
 
 pub mod routing;
+
+pub mod media;
 
 pub mod quota;
 

@@ -31,6 +31,9 @@ const COUNTED: u64 = 200;
 /// reason only.
 const MOST: u64 = 36;
 
+/// The same of a chat request that is translated into Converse, and its answer back. It was 89.
+const MOST_TRANSLATED: u64 = 110;
+
 fn upstream() -> SocketAddr {
     let (tell, told) = std::sync::mpsc::channel();
     thread::spawn(move || {
@@ -73,18 +76,39 @@ async fn gateway(upstream: SocketAddr) -> Server {
     Server::bind(shared_gateway, legacy).await.unwrap()
 }
 
-/// Asks `times` on one connection, and fails unless each answer is a whole success.
-fn ask(connection: &mut BufReader<TcpStream>, times: u64) {
+/// A request of InvokeModel, of about 1 KB.
+fn invoke() -> String {
     let text = "x".repeat(900);
-    let body = format!(
-        r#"{{"anthropic_version":"bedrock-2023-05-31","max_tokens":100,"messages":[{{"role":"user","content":"{text}"}}]}}"#
-    );
-    let request = format!(
-        "POST /model/{MODEL}/invoke HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n\
+    post(
+        &format!("/model/{MODEL}/invoke"),
+        &format!(
+            r#"{{"anthropic_version":"bedrock-2023-05-31","max_tokens":100,"messages":[{{"role":"user","content":"{text}"}}]}}"#
+        ),
+    )
+}
+
+/// The same of Chat Completions, which this model has only by Converse.
+fn chat() -> String {
+    let text = "x".repeat(900);
+    post(
+        "/openai/v1/chat/completions",
+        &format!(
+            r#"{{"model":"{MODEL}","max_completion_tokens":100,"messages":[{{"role":"user","content":"{text}"}}]}}"#
+        ),
+    )
+}
+
+fn post(path: &str, body: &str) -> String {
+    format!(
+        "POST {path} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n\
          authorization: Bearer a-key-of-the-client\r\namz-sdk-request: attempt=1\r\n\
          user-agent: test\r\ncontent-length: {}\r\n\r\n{body}",
         body.len()
-    );
+    )
+}
+
+/// Asks `times` on one connection, and fails unless each answer is a whole success.
+fn ask(connection: &mut BufReader<TcpStream>, request: &str, times: u64) {
     for _ in 0..times {
         connection.get_mut().write_all(request.as_bytes()).unwrap();
         let mut line = String::new();
@@ -108,8 +132,8 @@ fn ask(connection: &mut BufReader<TcpStream>, times: u64) {
     }
 }
 
-#[test]
-fn a_request_allocates_no_more_than_it_did() {
+/// How often the gateway allocates for each of these requests.
+fn allocations_of(request: String) -> u64 {
     let upstream = upstream();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let server = runtime.block_on(gateway(upstream));
@@ -123,9 +147,9 @@ fn a_request_allocates_no_more_than_it_did() {
     let (done, is_done) = oneshot::channel();
     let client = thread::spawn(move || {
         let mut connection = BufReader::new(TcpStream::connect(address).unwrap());
-        ask(&mut connection, WARM_UP);
+        ask(&mut connection, &request, WARM_UP);
         warm.send(()).unwrap();
-        ask(&mut connection, COUNTED);
+        ask(&mut connection, &request, COUNTED);
         done.send(()).unwrap();
     });
     runtime.block_on(is_warm).unwrap();
@@ -133,5 +157,17 @@ fn a_request_allocates_no_more_than_it_did() {
     client.join().unwrap();
     let each = counted.count_total / COUNTED;
     println!("{each} allocations and {} bytes a request", counted.bytes_total / COUNTED);
+    each
+}
+
+#[test]
+fn a_request_allocates_no_more_than_it_did() {
+    let each = allocations_of(invoke());
     assert!(each <= MOST, "{each} allocations a request");
+}
+
+#[test]
+fn a_translated_request_allocates_no_more_than_it_did() {
+    let each = allocations_of(chat());
+    assert!(each <= MOST_TRANSLATED, "{each} allocations a request");
 }

@@ -7,7 +7,9 @@ workloads  requests: path, body, headers, what the answer must have
 load       drives the load generator; checks that bytes pass unchanged
 scene      what a row needs: upstream, proxies, gateways
 rounds     interleaved rounds of several sides under one workload
+translated requests whose answers are translated, and their check
 rows       the rows of the table, each with its goal
+apis       those of OpenAI's and Anthropic's APIs
 peers      LiteLLM and Portkey
 table      medians, spread, ratios; Markdown
 """

@@ -25,6 +25,13 @@ CHAT_MODELS = [
     ("gpt", "us.openai.gpt-5.6-sol", 8192),
     ("grok", "us.xai.grok-4.7", 8192),
 ]
+# Those that Messages are translated for.
+NOVA = [
+    ("nova-2-lite", "us.amazon.nova-2-lite-v1:0", 8192),
+    ("nova-lite", "us.amazon.nova-lite-v1:0", 4096),
+    ("nova-pro", "us.amazon.nova-pro-v1:0", 4096),
+    ("nova-premier", "us.amazon.nova-premier-v1:0", 8192),
+]
 # Quotas that are kept to and never reached.
 RPM, TPM = 10_000_000, 100_000_000_000
 

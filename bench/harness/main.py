@@ -14,7 +14,7 @@ from .load import Load
 from .scene import Scene
 
 # The whole run ends here, whatever happens.
-LIMIT_S = 600
+LIMIT_S = 900
 
 
 class Settings:

@@ -1,12 +1,11 @@
-"""The peers: their installation, configs and table.
+"""The peers: their installation, configs and tables.
 
-Each gets a chat request of 1 KB in OpenAI's form, which both take, and asks the same upstream for
-an answer of 1 KB by Bedrock's Converse, signed. The gateway gets the same as Converse: it does not
-translate.
+The gateway and each peer get the same chat request of 1 KB in OpenAI's form, ask the same upstream by Bedrock's
+Converse, signed, and translate its answer back: once an answer of 1 KB, once a stream. The bare proxy passes on
+what Converse takes, and shows the share of moving bytes.
 """
 
 import argparse
-import json
 import os
 import pathlib
 import shutil
@@ -17,16 +16,21 @@ import sys
 import tempfile
 import time
 
-from . import binaries, configs, processes, workloads
-from .load import Load, ask
+from . import binaries, configs, processes, translated, workloads
+from .load import Load
 from .main import end_in_order
 from .rounds import Side
 from .scene import Scene
 from .table import cpu, ratios, spread
 
+# The proxy of LiteLLM 1.110.2 requires the package litellm-proxy, which PyPI did not have on 2026-11-30.
 LITELLM, PORTKEY = "1.108.7", "1.15.2"
 LITELLM_KEY = "sk-bench-0123456789-abcdefghij-0123456789"
 LIMIT_S = 900
+# How many times the gateway's CPU time LiteLLM must take at least.
+GOAL = 100
+# Streams at the same time.
+STREAMS = 16
 LITELLM_CONFIG = """\
 model_list:
   - model_name: bench
@@ -80,24 +84,22 @@ def install_portkey():
     return script
 
 
-class Chat(workloads.Workload):
-    """A chat request in OpenAI's form, whose answer is a translation of the upstream's."""
+class Peer:
+    """Something that answers chat requests: its process, its headers, the model and path that it is asked for."""
 
-    def __init__(self, model):
-        message = {"role": "user"}
-        body = {"model": model, "max_tokens": 1000, "messages": [message]}
-        super().__init__("chat", "", workloads.fill(body, 1024, lambda text: message.update(content=text)))
-        self.path = "/v1/chat/completions"
-        self.translated = True
-        self.answer_bytes = None
+    def __init__(self, name, process, headers, model=configs.MODELS[0][1],
+                 path="/v1/chat/completions"):
+        self.name, self.process, self.headers = name, process, headers
+        self.model, self.path = model, path
 
-    def look_at(self, port, headers):
-        """Ends the run unless the answer has the upstream's text; notes its length."""
-        status, data = ask(port, self, headers)
-        text = json.loads(data)["choices"][0]["message"]["content"] if status == 200 else data
-        if status != 200 or set(text) != {"x"} or len(text) < 800:
-            raise SystemExit(f"a wrong answer on {port}: {status} {data[:500]}")
-        self.answer_bytes = len(data)
+    def small(self, connections=16):
+        work = translated.chat(self.model, self.path)
+        work.connections = connections
+        return Side(self.name, self.process, self.headers, work)
+
+    def stream(self):
+        work = translated.chat_stream(STREAMS, self.model, self.path)
+        return Side(self.name, self.process, self.headers, work)
 
 
 def litellm(scene, command):
@@ -112,9 +114,9 @@ def litellm(scene, command):
     process = scene.start("LiteLLM", [command, "--config", path, "--host", "127.0.0.1", "--port",
                                       port, "--num_workers", scene.settings.workers],
                           port, env=env, cwd=scene.folder, stderr=subprocess.DEVNULL)
-    process.ready_s = process.wait_until_it_listens(limit_s=120)
+    process.ready_s = process.wait_until_it_listens(limit_s=300)
     headers = ["content-type: application/json", f"authorization: Bearer {LITELLM_KEY}"]
-    return Side(f"LiteLLM {LITELLM}", process, lambda *_: headers, Chat("bench"))
+    return Peer(f"LiteLLM {LITELLM}", process, lambda *_: headers, "bench")
 
 
 def portkey(scene, script):
@@ -130,7 +132,7 @@ def portkey(scene, script):
                f"x-portkey-aws-region: {configs.REGION}",
                f"x-portkey-custom-host: http://127.0.0.1:{scene.upstream.port}"]
     configs.show("Portkey (headers)", "\n".join(headers))
-    return Side(f"Portkey {PORTKEY}", process, lambda *_: headers, Chat(configs.MODELS[0][1]))
+    return Peer(f"Portkey {PORTKEY}", process, lambda *_: headers)
 
 
 class Settings:
@@ -162,29 +164,66 @@ def main(about):
 
 
 def measure(scene):
-    scene.put_up_upstream()
-    work = workloads.Workload("Converse, 1 KB each way", "converse", workloads.converse(1024))
-    sluice = Side("Sluice", scene.plain_gateway(), workloads.bearer())
-    sides = [sluice, Side("bare proxy", scene.bare_proxy(), workloads.bearer())]
+    scene.put_up_upstream("--frames", workloads.FRAMES)
+    bare = scene.bare_proxy()
+    peers = [Peer("Sluice", scene.plain_gateway(), workloads.bearer(), path=workloads.CHAT)]
     for install, put_up in [(install_litellm, litellm), (install_portkey, portkey)]:
         installed = install()
         if installed:
-            sides.append(put_up(scene, installed))
+            peers.append(put_up(scene, installed))
     time.sleep(5)
-    idle = {side.name: side.process.memory_kib() / 1024 for side in sides}
-    for side in sides:
-        if side.workload:
-            side.workload.look_at(side.process.port, side.headers)
-    full = scene.rounds().run(work, sides)
-    for one in [work, *(side.workload for side in sides if side.workload)]:
-        one.connections = 1
-    alone = scene.rounds(1).run(work, sides)
+    return [*requests(scene, peers, bare), "", *streams(scene, peers, bare)]
+
+
+def requests(scene, peers, bare):
+    """The table of whole answers."""
+    idle = {id(process): process.memory_kib() / 1024
+            for process in (bare, *(peer.process for peer in peers))}
+
+    def sides(connections):
+        native = workloads.Workload("Converse, 1 KB each way", "converse",
+                                    workloads.converse(1024), connections)
+        own, *others = (peer.small(connections) for peer in peers)
+        return [own, Side("bare proxy", bare, workloads.bearer(), native), *others]
+
+    first = sides(16)
+    full = scene.rounds().run(first[0].workload, first)
+    one_by_one = sides(1)
+    alone = scene.rounds(1).run(one_by_one[0].workload, one_by_one)
     lines = ["| gateway | CPU per request, µs | times Sluice's | requests/s | p50, one connection, µs "
              "| idle memory, MB | memory after, MB |", "|" + " --- |" * 7]
-    for side in sides:
+    for side in first:
         times = ratios(cpu(full[side.name]), cpu(full["Sluice"]))
         p50 = statistics.median(one.told["latency_us"]["p50"] for one in alone[side.name])
         lines.append(f"| {side.name} | {spread(cpu(full[side.name]))} | {spread(times)} "
                      f"| {spread([one.rate for one in full[side.name]], 0)} | {p50:.0f} "
-                     f"| {idle[side.name]:.0f} | {side.process.memory_kib() / 1024:.0f} |")
-    return lines
+                     f"| {idle[id(side.process)]:.0f} | {side.process.memory_kib() / 1024:.0f} |")
+    return lines + judged("a request", full)
+
+
+def streams(scene, peers, bare):
+    """The table of streams: CPU time is divided by the frames of the upstream, which are the same for all."""
+    own, *others = (peer.stream() for peer in peers)
+    native = workloads.stream(STREAMS)
+    sides = [own, Side("bare proxy", bare, workloads.bearer(), native), *others]
+    samples = scene.rounds().run(own.workload, sides)
+    lines = ["| gateway | CPU per frame of the upstream, µs | times Sluice's | first event, p50, ms "
+             "| whole stream, p50, ms |", "|" + " --- |" * 5]
+    for side in sides:
+        times = ratios(cpu(samples[side.name]), cpu(samples["Sluice"]))
+        first, whole = (statistics.median(one.told[key]["p50"] / 1e3 for one in samples[side.name])
+                        for key in ("first_frame_us", "latency_us"))
+        lines.append(f"| {side.name} | {spread(cpu(samples[side.name]))} | {spread(times)} "
+                     f"| {first:.1f} | {whole:.0f} |")
+    return lines + judged("a frame", samples)
+
+
+def judged(unit, samples):
+    """Whether LiteLLM takes as many times the gateway's CPU time as it must."""
+    name = f"LiteLLM {LITELLM}"
+    if name not in samples:
+        return []
+    times = ratios(cpu(samples[name]), cpu(samples["Sluice"]))
+    met = "met" if statistics.median(times) >= GOAL else "**not met**"
+    return ["", f"{name} takes {spread(times, 0)} times Sluice's CPU time for {unit}; "
+            f"the goal is at least {GOAL}: {met}."]

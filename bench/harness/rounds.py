@@ -43,7 +43,9 @@ class Rounds:
     def warm_up(self, workload, side, rate):
         """Checks bytes, opens connections, and finds how many requests fill a round."""
         work = side.workload or workload
-        if not work.translated:
+        if work.translated:
+            work.check(side.process.port, side.headers)
+        else:
             check_unchanged(side.process.port, work, side.headers, self.upstream.port)
         if work.frames and not rate:
             # Each connection has one stream, or as many as fill a round at the upstream's pace,
@@ -53,10 +55,14 @@ class Rounds:
             return work.connections * max(1, round(self.seconds / (work.frames * 0.0064)))
         side.requests += 1
         slow = work.translated or len(work.body) > 100_000
-        first = max(2 * work.connections, 200 if slow else 3000)
-        first = min(first, round(rate)) if rate else first
-        told = self.load.drive(side.process.port, work, side.headers, first, rate)
-        side.requests += told["requests"]
+        # A translating peer may be slow; if it is not, so few requests say too little of its pace.
+        for few in [200, 3000] if slow else [3000]:
+            few = max(2 * work.connections, few)
+            few = min(few, round(rate)) if rate else few
+            told = self.load.drive(side.process.port, work, side.headers, few, rate)
+            side.requests += told["requests"]
+            if told["seconds"] > 0.1:
+                break
         pace = rate or told["requests"] / told["seconds"]
         return max(work.connections, round(pace * self.seconds))
 

@@ -355,6 +355,8 @@ ROWS = {
     "chat-1k": apis.chat_small,
     "messages-1k": apis.messages_small,
     "sse-stream": apis.sse_stream,
+    "bridged-1k": apis.translated_small,
+    "bridged-stream": apis.translated_stream,
     "latency": latency,
     "idle-streams": idle_streams,
     "idle-process": idle,

@@ -64,6 +64,16 @@ impl fmt::Debug for Place {
 pub struct Owner([u8; HASH]);
 
 impl Owner {
+    /// The bytes of the hash.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    /// The hash in hexadecimal digits.
+    pub fn to_hex(self) -> String {
+        hex::encode(self.0)
+    }
+
     /// The owner of what is stored for no caller.
     pub fn nobody() -> Owner {
         Owner(hash(&[b"nobody"]))

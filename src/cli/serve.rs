@@ -152,6 +152,9 @@ pub(super) async fn start(config: Config) -> Result<Started, String> {
     if let Some(fleet) = &gateway.fleet {
         fleet.start();
     }
+    if let Some(store) = &gateway.response_store {
+        store.start();
+    }
     let (state, ledgers) = (&gateway.config.state, gateway.clients.ledgers());
     let daily_quotas = gateway.router.daily_quotas();
     let budgets = BudgetSync::start(state, ledgers, daily_quotas, &gateway.metrics).await;

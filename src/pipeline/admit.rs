@@ -66,7 +66,7 @@ pub(super) async fn admit(
         routed.may_await_grant = false;
     }
     routed.leave_denied();
-    routed.leave_untranslatable();
+    routed.leave_untranslatable().await;
     if let Some((index, permit)) = routed.enter() {
         return Ok(Admission::Admitted(index, permit));
     }

@@ -26,9 +26,11 @@ use super::gateway::Gateway;
 use super::headers::strip_for_upstream;
 use super::hedge::{self, Hedge};
 use super::held_answer;
+use super::keeping;
 use super::own_answer;
 use super::passed_over;
-use super::relay::{self, ResponseBody, ResponseDeadline};
+use super::relay::{self, RelayPlan, ResponseBody, ResponseDeadline};
+use super::responses;
 use super::routed::RoutedRequest;
 use super::translated_answer::{Receiver, Sent, TranslatedAnswer, Unheld};
 use super::translations::Translated;
@@ -98,6 +100,12 @@ async fn answer(mut routed: RoutedRequest) -> Result<Response<ResponseBody>, Req
         Ok(Answer::Failure(_, target)) => attempts.routed.note_translation(target),
         Err(_) => {}
     }
+    if let Ok(Answer::Success(success, _, Some(answer))) = &mut outcome
+        && let Some(keeper) = responses::keeper(&attempts.routed)
+    {
+        // Boxed: few are kept.
+        Box::pin(keeping::keep(keeper, success, answer)).await;
+    }
     let plan = match &mut outcome {
         Ok(Answer::Success(_, reservation, answer)) => {
             Some(attempts.routed.relay_plan(reservation.target(), answer.take()))
@@ -105,9 +113,11 @@ async fn answer(mut routed: RoutedRequest) -> Result<Response<ResponseBody>, Req
         _ => None,
     };
     let RoutedRequest { mut context, call, body, size, .. } = attempts.routed;
-    // No further attempt needs the body.
+    // No further attempt needs the body; what keeps a response may.
     drop(body);
-    context.guards.in_flight.as_mut().into_iter().for_each(InFlightGuard::release_body);
+    let is_held = plan.as_ref().is_some_and(RelayPlan::holds_request);
+    let share = context.guards.in_flight.as_mut().filter(|_| !is_held);
+    share.into_iter().for_each(InFlightGuard::release_body);
     match outcome {
         Ok(Answer::Success(success, reservation, _)) => {
             let operation = call.operation;
@@ -159,6 +169,9 @@ struct AttemptLoop {
 impl AttemptLoop {
     async fn run(&mut self) -> Result<Answer, GatewayError> {
         loop {
+            if self.routed.needs_media(None) {
+                self.routed.fetch_media(&self.gateway, self.deadline).await?;
+            }
             let preferred = self.preferred.take();
             let admission = match admit(&mut self.routed, preferred, &mut self.wait_budget).await {
                 // No target recovers in time, and not for want of quota: a target's own failure is a
@@ -180,8 +193,13 @@ impl AttemptLoop {
                 self.routed.leave_denied();
                 continue;
             }
-            if !self.routed.translate(index) {
+            if !self.routed.translate(index).await {
                 permit.release();
+                continue;
+            }
+            if self.routed.needs_media(Some(index)) {
+                permit.release();
+                self.routed.fetch_media(&self.gateway, self.deadline).await?;
                 continue;
             }
             self.routed.goes_to(index);
@@ -350,6 +368,7 @@ impl AttemptLoop {
             idle: target.endpoint.idle_timeout,
             deadline: self.deadline,
             held: self.gateway.in_flight.guard_for_bytes(),
+            offload: self.gateway.offload.clone(),
         }
     }
 

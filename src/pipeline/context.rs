@@ -143,6 +143,8 @@ pub(super) struct Answer {
     pub(super) translated: Option<&'static str>,
     /// What was left out in the translation, with commas between the names.
     pub(super) dropped: Option<Box<str>>,
+    /// What was added in the translation, with commas between the names.
+    pub(super) added: Option<Box<str>>,
     /// The target that gave the answer.
     pub(super) target: Option<Arc<Target>>,
     /// Whether the request has waited for its model while others were left out. Written by `admit`.
@@ -227,6 +229,7 @@ impl RequestContext {
                 dropped_betas: None,
                 translated: None,
                 dropped: None,
+                added: None,
                 target: None,
                 has_waited_for_model: false,
                 bytes: 0,
@@ -561,6 +564,7 @@ impl Drop for RequestContext {
             dropped_betas: self.answer.dropped_betas.as_deref(),
             translated: self.answer.translated,
             dropped: self.answer.dropped.as_deref(),
+            added: self.answer.added.as_deref(),
             queued_ms: millis(self.timing.queued),
             first_byte_ms: self.timing.first_byte.map(millis),
             duration_ms: millis(duration),

@@ -35,6 +35,8 @@ pub(super) struct Eligibility<'a> {
     pub(super) headers: &'a HeaderMap,
     /// Which requests are translated, by its route.
     pub(super) translate: Translate,
+    /// Whether no target can get it as it came.
+    pub(super) passes_none: bool,
 }
 
 /// The family whose schema a body has: that which the module says that made the request, else the model's. An opaque
@@ -64,7 +66,7 @@ impl Eligibility<'_> {
         let takes_guardrail = !self.context.call.has_guardrail
             || capabilities.service == Endpoint::Runtime
                 && self.operation == Operation::CreateChatCompletion;
-        let passes = takes_guardrail && capabilities.serves(self.operation);
+        let passes = !self.passes_none && takes_guardrail && capabilities.serves(self.operation);
         let is_native = passes
             && !self.is_for_another_family(capabilities)
             && !(self.is_ignored_format(capabilities) && self.may_translate(capabilities));
@@ -117,7 +119,7 @@ impl Eligibility<'_> {
     fn is_ignored_format(&self, capabilities: &Capabilities) -> bool {
         capabilities.ignores_chat_formats
             && self.operation == Operation::CreateChatCompletion
-            && self.peek.features.contains(Features::STRUCTURED_OUTPUT)
+            && self.peek.parameters.asks_for_json
     }
 
     /// Whether the request may be translated for the target.

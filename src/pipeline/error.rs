@@ -11,6 +11,7 @@ use tokio::time::Instant;
 
 use super::body::BodyError;
 use super::context::{Outcome, RequestContext};
+use super::kept_responses::KeptResponseError;
 use super::routed::RoutedRequest;
 use super::shortage::{self, Shortage};
 use super::unservable::Unservable;
@@ -27,6 +28,7 @@ use crate::bedrock::{Dialect, ErrorKind, WireError};
 use crate::bridge::{AnswerError, Refusal};
 use crate::catalogue::{Surface, Surfaces};
 use crate::limits::{LimitExceeded, OverBudget, PolicyDenial};
+use crate::media::MediaError;
 use crate::quota::{Overloaded, QueueFull};
 use crate::routing::Excess;
 
@@ -116,6 +118,10 @@ pub(super) enum GatewayError {
     Unservable(#[from] Unservable),
     #[error("{}", .0.message)]
     Untranslatable(Refusal),
+    #[error("{param}: {error}")]
+    RemoteMedia { param: String, error: MediaError },
+    #[error("{param}: a request may have at most {limit} addresses of images and documents")]
+    TooManyMedia { param: String, limit: usize },
     #[error(transparent)]
     UnusableAnswer(#[from] AnswerError),
     #[error("{operation} takes no guardrail, so the header {header} can't be applied")]
@@ -132,6 +138,8 @@ pub(super) enum GatewayError {
     ItemReference { position: usize },
     #[error("{}", error.message(id))]
     StoredResponse { error: ResponseIdError, id: Box<str>, param: Option<&'static str> },
+    #[error(transparent)]
+    KeptResponse(#[from] KeptResponseError),
     #[error("this gateway has no route for the model {model}")]
     Unrouted { model: String },
     #[error("{operation} needs HTTP/2")]
@@ -194,6 +202,7 @@ impl GatewayError {
             | GatewayError::NoSurface { .. }
             | GatewayError::Unservable(_)
             | GatewayError::Untranslatable(_)
+            | GatewayError::TooManyMedia { .. }
             | GatewayError::GuardrailHeader { .. }
             | GatewayError::Page(_)
             | GatewayError::Conversation
@@ -202,6 +211,9 @@ impl GatewayError {
             | GatewayError::Unrouted { .. }
             | GatewayError::Oversized(_)
             | GatewayError::NeedsHttp2 { .. } => Outcome::BadRequest,
+            GatewayError::KeptResponse(error) => error.outcome(),
+            GatewayError::RemoteMedia { error, .. } if error.is_overload() => Outcome::Overloaded,
+            GatewayError::RemoteMedia { .. } => Outcome::BadRequest,
             GatewayError::UnusableAnswer(_) => Outcome::UpstreamError,
             GatewayError::Overloaded(_) => Outcome::Overloaded,
             GatewayError::Unauthenticated(_) => Outcome::Unauthenticated,
@@ -238,12 +250,18 @@ impl GatewayError {
             | GatewayError::NoSurface { .. }
             | GatewayError::Unservable(_)
             | GatewayError::Untranslatable(_)
+            | GatewayError::TooManyMedia { .. }
             | GatewayError::GuardrailHeader { .. }
             | GatewayError::Page(_)
             | GatewayError::Conversation
             | GatewayError::ItemReference { .. }
             | GatewayError::Oversized(_)
             | GatewayError::NeedsHttp2 { .. } => ErrorKind::Validation,
+            GatewayError::KeptResponse(error) => error.kind(),
+            GatewayError::RemoteMedia { error, .. } if error.is_overload() => {
+                ErrorKind::ServiceUnavailable
+            }
+            GatewayError::RemoteMedia { .. } => ErrorKind::Validation,
             GatewayError::UnusableAnswer(error) => error.kind(),
             GatewayError::Unauthenticated(why) => why.kind(),
             GatewayError::PolicyDenied(
@@ -297,8 +315,13 @@ impl GatewayError {
             GatewayError::Unservable(why) => return why.param().map(Cow::Borrowed),
             GatewayError::Conversation => "conversation",
             GatewayError::StoredResponse { param, .. } => (*param)?,
+            GatewayError::KeptResponse(error) => error.param()?,
             GatewayError::Untranslatable(refusal) => {
                 return refusal.param.clone().map(Cow::Owned);
+            }
+            GatewayError::RemoteMedia { error, .. } if error.is_overload() => return None,
+            GatewayError::RemoteMedia { param, .. } | GatewayError::TooManyMedia { param, .. } => {
+                return Some(param.clone().into());
             }
             GatewayError::ItemReference { position } => {
                 return Some(format!("input[{position}]").into());
@@ -306,6 +329,16 @@ impl GatewayError {
             _ => return None,
         };
         Some(fixed.into())
+    }
+
+    /// The code in OpenAI's dialect, where it is more special than that of the kind.
+    fn code(&self) -> Option<&'static str> {
+        match self {
+            GatewayError::StoredResponse { param: Some("previous_response_id"), .. } => {
+                Some("previous_response_not_found")
+            }
+            _ => None,
+        }
     }
 
     /// The kind of the error in a dialect.
@@ -320,6 +353,7 @@ impl GatewayError {
     pub(super) fn into_response(self, dialect: Dialect, request_id: &str) -> Response<Bytes> {
         let in_dialect = (dialect != Dialect::Bedrock).then(|| DialectError {
             param: self.param().map(Cow::into_owned),
+            code: self.code().map(str::to_owned),
             // The code of its kind is about models.
             is_without_code: matches!(self, GatewayError::StoredResponse { .. }),
             ..DialectError::new(self.kind_in(dialect), self.to_string())
@@ -343,7 +377,7 @@ impl GatewayError {
         } else if let GatewayError::OverBudget(OverBudget::Held(_)) = self {
             // When one of the client's requests ends is not known; a second is a fair guess.
             error = error.retry_after(Duration::from_secs(1));
-        } else if let GatewayError::Overloaded(_) = self {
+        } else if self.outcome() == Outcome::Overloaded {
             error = error.retry_after(OVERLOAD_PAUSE);
         }
         let mut response = error.into_response();

@@ -17,19 +17,34 @@ use crate::api::response_id::ResponseIds;
 use crate::auth::{Authenticator, Issuers};
 use crate::bedrock::Date;
 use crate::bedrock::betas::BetaTable;
-use crate::bridge::DropPolicy;
+use crate::bridge::conversation::CacheTtl;
+use crate::bridge::{CachePolicy, DropPolicy};
 use crate::catalogue::{BetaSurface, Endpoint};
 use crate::config::{self, Config, OnUnsupported};
 use crate::fleet::Fleet;
 use crate::limits::{ClientLimits, ClientRegistry, ModelPrices, Prices};
+use crate::media::MediaFetcher;
 use crate::quota::{InFlightLimit, QueueLimits, ShutdownDeadline};
+use crate::response_store::ResponseStore;
 use crate::routing::{Router, RouterError, Target};
+use crate::storage::StoreError;
 use crate::telemetry::access_log::AccessLog;
 use crate::telemetry::process_log::UNLIMITED;
 use crate::telemetry::traces::Traces;
 use crate::telemetry::usage_log::UsageLog;
 use crate::telemetry::{Logs, Metrics};
 use crate::upstream::{ConnectionGauges, Upstream};
+
+/// Why there can't be a gateway of a config.
+#[derive(Debug, thiserror::Error)]
+pub enum BuildError {
+    /// Its requests can't be routed.
+    #[error(transparent)]
+    Router(#[from] RouterError),
+    /// The address of the store of responses is invalid.
+    #[error("response_store: {0}")]
+    ResponseStore(#[source] StoreError),
+}
 
 /// What the steps share: one config and everything built from it.
 #[derive(Debug)]
@@ -42,10 +57,16 @@ pub struct Gateway {
     pub api_paths: ApiPaths,
     /// Which parameters may be left out where a translation can't carry them.
     pub(crate) drop_policy: DropPolicy,
+    /// What translations ask of prompt caches.
+    pub(crate) cache_policy: CachePolicy,
+    /// Fetches images and documents from addresses in requests; `None`: nothing is fetched.
+    pub(crate) media: Option<MediaFetcher>,
     /// Seals and opens the ids of stored responses.
     pub response_ids: Arc<ResponseIds>,
     /// The places of stored responses, once one is looked up.
     places: OnceLock<Places>,
+    /// The responses that the gateway keeps itself, if it keeps any.
+    pub response_store: Option<ResponseStore>,
     /// The pool of upstream connections.
     pub upstream: Upstream,
     /// The bounds of the queue.
@@ -88,14 +109,14 @@ impl Gateway {
         fleet: Option<Fleet>,
         metrics: Arc<Metrics>,
         logs: Logs,
-    ) -> Result<Arc<Gateway>, RouterError> {
+    ) -> Result<Arc<Gateway>, BuildError> {
         let upstream = connections(&config.upstream, &metrics);
         Gateway::build(config, None, fleet, upstream, metrics, logs)
     }
 
     /// The gateway of a newer config. Parts that the new config leaves alone keep their state, and
     /// connections are reused if their settings are the same. Requests in flight stay with this one.
-    pub fn with_config(&self, config: Config) -> Result<Arc<Gateway>, RouterError> {
+    pub fn with_config(&self, config: Config) -> Result<Arc<Gateway>, BuildError> {
         let upstream = match config.upstream.connects_like(&self.config.upstream) {
             true => self.upstream.clone(),
             false => connections(&config.upstream, &self.metrics),
@@ -110,7 +131,7 @@ impl Gateway {
     }
 
     /// The gateway of the same config on another day, on which other models may be retired.
-    pub fn on(&self, day: Date) -> Result<Arc<Gateway>, RouterError> {
+    pub fn on(&self, day: Date) -> Result<Arc<Gateway>, BuildError> {
         self.with_config(self.config.clone().on(day))
     }
 
@@ -136,7 +157,7 @@ impl Gateway {
         upstream: Upstream,
         metrics: Arc<Metrics>,
         logs: Logs,
-    ) -> Result<Arc<Gateway>, RouterError> {
+    ) -> Result<Arc<Gateway>, BuildError> {
         let previous_issuers = previous.map(|previous| {
             let same_way = config.upstream.connects_like(&previous.config.upstream);
             (previous.authenticator.issuers(), same_way)
@@ -147,16 +168,33 @@ impl Gateway {
             fleet.as_ref(),
         )?;
         let clients = previous.map(|previous| &previous.clients);
-        let clients = ClientRegistry::new(&config.clients, clients, fleet.as_ref())?;
-        let prices = Prices::new(&config.prices)?;
+        let clients = ClientRegistry::new(&config.clients, clients, fleet.as_ref());
+        let clients = clients.map_err(RouterError::from)?;
+        let prices = Prices::new(&config.prices).map_err(RouterError::from)?;
         warn_about_unpriced_targets(&config, &router, &prices);
+        let response_store = match previous {
+            Some(previous) => {
+                let store = previous.response_store.as_ref();
+                store.map(|store| store.with_config(&config.response_store))
+            }
+            None => ResponseStore::new(&config.response_store, &metrics)
+                .map_err(BuildError::ResponseStore)?,
+        };
         let issuers = Issuers::new(&config.issuers, &upstream, &metrics, previous_issuers);
         Ok(Arc::new(Gateway {
             router,
             api_paths: ApiPaths::new(&config.apis),
             drop_policy: drop_policy(&config),
+            cache_policy: cache_policy(&config),
+            media: MediaFetcher::new(
+                &config.apis.remote_media,
+                &config.upstream.trust,
+                &metrics.fetched_media,
+                previous.and_then(|previous| previous.media.as_ref()),
+            ),
             response_ids: response_ids(&config, previous),
             places: OnceLock::new(),
+            response_store,
             upstream,
             in_flight: previous.map_or_else(
                 || InFlightLimit::new(&config.server),
@@ -209,11 +247,23 @@ fn drop_policy(config: &Config) -> DropPolicy {
     let unsupported = &config.apis.unsupported;
     let drops = |what: OnUnsupported| what == OnUnsupported::Drop;
     let fields = unsupported.exceptions.iter().map(|(name, what)| (name.clone(), drops(*what)));
+    let recorded = config.apis.request_metadata.iter().map(|it| it.name().to_owned());
     DropPolicy {
         drops: drops(unsupported.default),
         fields: fields.collect(),
+        recorded: recorded.collect(),
         ..DropPolicy::default()
     }
+}
+
+/// What translations ask of prompt caches.
+fn cache_policy(config: &Config) -> CachePolicy {
+    let config::PromptCaching { add_points, min_ttl } = config.apis.prompt_caching;
+    let min_ttl = match min_ttl {
+        config::CacheTtl::FiveMinutes => CacheTtl::FiveMinutes,
+        config::CacheTtl::Hour => CacheTtl::Hour,
+    };
+    CachePolicy { adds_points: add_points, min_ttl }
 }
 
 /// What seals the ids of stored responses: the config's key, else one of the process, which a reload keeps.

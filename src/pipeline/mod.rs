@@ -13,6 +13,7 @@
 //!  policy         once more, for what only the body shows
 //!  list_models    answers a request for the list of models
 //!  embeddings     makes the calls of a request for embeddings, each through this stack, and answers it
+//!  kept_responses  puts the turns of a response that the gateway keeps before the next input, or answers with it
 //!  route          requested model -> the candidates, targets that can serve this request
 //!  attempt        admits to a target, signs, sends and decides; repeats until there is an answer
 //!  relay          relays the answer's bytes as they arrive; counts and settles when they end
@@ -43,6 +44,8 @@ mod headers;
 mod hedge;
 mod held_answer;
 mod inbound;
+mod keeping;
+mod kept_responses;
 mod limit;
 mod list_models;
 mod observe;
@@ -54,6 +57,7 @@ mod passed_over;
 mod policy;
 mod read_body;
 mod relay;
+mod remote_media;
 mod resolve_model;
 mod responses;
 mod rewritten_body;
@@ -67,6 +71,8 @@ mod streaming_body;
 #[cfg(test)]
 mod tests;
 mod translated_answer;
+mod translated_headers;
+mod translated_stream;
 mod translations;
 mod unservable;
 mod upstream_request;
@@ -117,6 +123,7 @@ where
         .layer(step(policy::CheckBody))
         .layer(list_models::ListModelsLayer)
         .layer(embeddings::EmbeddingsLayer)
+        .layer(kept_responses::KeptResponsesLayer)
         .layer(step(route::RouteStep))
         .service(attempt::Attempts)
 }

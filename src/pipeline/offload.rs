@@ -10,6 +10,9 @@ use tokio::task::spawn_blocking;
 /// Most threads that do such work at once; further work waits.
 const THREADS: usize = 4;
 
+/// Bodies of more bytes are translated on another thread: that takes a few milliseconds for each megabyte.
+pub(super) const LARGE_TRANSLATION: usize = 128 * 1024;
+
 /// Runs work that may be long. Clones share its bound.
 #[derive(Clone, Debug)]
 pub(crate) struct Offload(Arc<Semaphore>);
@@ -21,6 +24,15 @@ impl Default for Offload {
 }
 
 impl Offload {
+    /// Translates a body of so many bytes: a large one on another thread.
+    pub(super) async fn translate<T: Send + 'static>(
+        &self,
+        bytes: usize,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> T {
+        self.run(bytes <= LARGE_TRANSLATION, work).await
+    }
+
     /// Does `work` at once with `run_inline`, else on another thread. A panic in `work` is resumed
     /// in the caller. Must be called within a tokio runtime.
     pub(crate) async fn run<T: Send + 'static>(
@@ -51,6 +63,14 @@ mod tests {
         let (offload, own) = (Offload::default(), thread::current().id());
         assert_eq!(offload.run(true, || thread::current().id()).await, own);
         assert_ne!(offload.run(false, || thread::current().id()).await, own);
+    }
+
+    #[tokio::test]
+    async fn a_large_body_is_translated_on_another_thread() {
+        let (offload, own) = (Offload::default(), thread::current().id());
+        let thread = || thread::current().id();
+        assert_eq!(offload.translate(LARGE_TRANSLATION, thread).await, own);
+        assert_ne!(offload.translate(LARGE_TRANSLATION + 1, thread).await, own);
     }
 
     #[tokio::test]

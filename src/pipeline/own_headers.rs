@@ -20,6 +20,7 @@ const ATTEMPTS: HeaderName = HeaderName::from_static("x-sluice-attempts");
 const FALLBACK_REASON: HeaderName = HeaderName::from_static("x-sluice-fallback-reason");
 const TRANSLATED: HeaderName = HeaderName::from_static("x-sluice-translated");
 const DROPPED: HeaderName = HeaderName::from_static("x-sluice-dropped");
+const ADDED: HeaderName = HeaderName::from_static("x-sluice-added");
 const DROPPED_BETAS: HeaderName = HeaderName::from_static("x-sluice-dropped-betas");
 const QUEUED: HeaderName = HeaderName::from_static("x-sluice-queued-ms");
 pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-sluice-request-id");
@@ -60,6 +61,9 @@ pub(super) fn add_own_headers(head: &mut HeaderMap, context: &RequestContext) {
         }
         if let Some(names) = &context.answer.dropped {
             head.insert(DROPPED, value(names));
+        }
+        if let Some(names) = &context.answer.added {
+            head.insert(ADDED, value(names));
         }
         if let Some(flags) = &context.answer.dropped_betas {
             head.insert(DROPPED_BETAS, value(flags));

@@ -132,6 +132,7 @@ fn ineligible_of<'a>(
         peek: &routed.peek,
         headers: &routed.head.headers,
         translate: routed.route.translate,
+        passes_none: routed.continues_kept,
     });
     let all = routed.route.with_capabilities().zip(is_candidate).enumerate();
     all.filter(|(_, (_, is_candidate))| !**is_candidate).filter_map(

@@ -18,7 +18,9 @@ use super::body::{self, BodyError, BodyLimits};
 use super::drain::drain_in_background;
 use super::error::{GatewayError, RequestError};
 use super::inbound::InboundRequest;
+use super::offload::LARGE_TRANSLATION;
 use super::policy;
+use super::route;
 use super::stage::{BufferedRequest, ObservedRequest, ParsedRequest};
 use super::streaming_body::StreamingBody;
 use crate::auth::PendingAuth;
@@ -28,7 +30,8 @@ use crate::limits::PolicyDenial;
 use crate::upstream::events::Source;
 
 /// Larger bodies are parsed, and hashed if they are not yet, on a thread that serves no connections:
-/// that takes about a millisecond for each megabyte. The thread of the connection reads them.
+/// that takes about a millisecond for each megabyte. The thread of the connection reads them. Those that may be
+/// translated go there from [`LARGE_TRANSLATION`] on.
 const LARGE: usize = 512 * 1024;
 
 /// The layer of [`ReadBody`].
@@ -70,13 +73,18 @@ where
         let mut ready = std::mem::replace(&mut self.inner, next);
         Box::pin(async move {
             let mut buffered = read(request).await?;
-            if buffered.body.len() <= LARGE {
+            let length = buffered.body.len();
+            let is_small =
+                length <= LARGE_TRANSLATION || length <= LARGE && !route::may_translate(&buffered);
+            if is_small {
                 return ready.call(buffered).await;
             }
             let offload = buffered.context.gateway().offload.clone();
-            // The inner steps look into the body, and hash it to sign it.
+            // The inner steps look into the body, translate it, and hash it to sign it.
             let answering = offload.run(false, move || {
-                buffered.hash.get_or_insert_with(|| PayloadHash::of(&buffered.body));
+                if length > LARGE {
+                    buffered.hash.get_or_insert_with(|| PayloadHash::of(&buffered.body));
+                }
                 ready.call(buffered)
             });
             answering.await.await
@@ -105,6 +113,7 @@ where
             body: Bytes::new(),
             hash: None,
             peek: None,
+            continues: None,
             events: Some(StreamingBody::new(source, chain)),
             was_pending: false,
         });
@@ -146,6 +155,7 @@ where
         body: bytes,
         hash,
         peek: None,
+        continues: None,
         events: None,
         was_pending,
     })

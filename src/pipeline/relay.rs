@@ -9,7 +9,7 @@
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -21,6 +21,7 @@ use tokio::time::Instant;
 use super::context::{Guards, Outcome, RequestContext};
 use super::event_tap::{EventError, failure_message};
 use super::headers::strip_for_client;
+use super::keeping::Keeping;
 use super::own_headers::add_own_headers;
 use super::responses::IdSealer;
 use super::rewritten_body::{Change, RewriteError};
@@ -106,6 +107,13 @@ pub(super) struct RelayPlan {
     pub(super) dropped_betas: Option<Box<str>>,
 }
 
+impl RelayPlan {
+    /// Whether what translates the answer holds the request until its end.
+    pub(super) fn holds_request(&self) -> bool {
+        self.translated.as_ref().is_some_and(|answer| answer.holds_request())
+    }
+}
+
 /// The answer that relays a success of `target`.
 pub(super) fn success<B>(
     mut context: Box<RequestContext>,
@@ -172,6 +180,7 @@ pub(super) fn success<B>(
         is_metered,
         check_completeness,
         over_budget: None,
+        keeping: None,
         is_over: false,
         pending_error: None,
     };
@@ -224,6 +233,8 @@ pin_project_lite::pin_project! {
         check_completeness: bool,
         // The budget that was used up meanwhile.
         over_budget: Option<OverBudget>,
+        // The response is complete and is being kept.
+        keeping: Option<Keeping>,
         is_over: bool,
         pending_error: Option<RelayError>,
     }
@@ -248,6 +259,12 @@ impl<B: Body<Data = Bytes>> Relay<B> {
             let this = self.as_mut().project();
             if *this.is_over {
                 return Poll::Ready(this.pending_error.take().map(Err));
+            }
+            if let Some(keeping) = this.keeping {
+                let is_kept = ready!(Pin::new(keeping).poll(cx));
+                *this.keeping = None;
+                this.usage_tap.set_stored(is_kept);
+                return self.last();
             }
             if let Some(chunk) = this.buffered.next() {
                 match self.as_mut().pass(chunk) {
@@ -280,9 +297,11 @@ impl<B: Body<Data = Bytes>> Relay<B> {
                     return self.fail_broken(cx);
                 }
                 Poll::Ready(None | Some(Err(_))) => {
-                    let rest = self.as_mut().finish();
-                    let is_empty = rest.as_ref().is_ok_and(Bytes::is_empty);
-                    return Poll::Ready((!is_empty).then_some(rest));
+                    *this.keeping = this.usage_tap.begin_to_keep();
+                    if this.keeping.is_some() {
+                        continue;
+                    }
+                    return self.last();
                 }
                 Poll::Pending => {}
             }
@@ -302,6 +321,13 @@ impl<B: Body<Data = Bytes>> Relay<B> {
                 Poll::Ready(()) => Poll::Ready(Some(self.out_of_time())),
             };
         }
+    }
+
+    /// Ends a body that is complete, and passes on what of it was held back, if there is something.
+    fn last(self: Pin<&mut Self>) -> Poll<Option<Result<Bytes, RelayError>>> {
+        let rest = self.finish();
+        let is_empty = rest.as_ref().is_ok_and(Bytes::is_empty);
+        Poll::Ready((!is_empty).then_some(rest))
     }
 
     /// Reads a chunk and returns what is passed on.

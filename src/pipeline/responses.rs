@@ -2,7 +2,8 @@
 //!
 //! An upstream keeps a response where it was made: at one endpoint, in one region, of one account. The id that
 //! the client gets names this place (`api::response_id`), so a request that continues, reads, cancels or deletes
-//! the response goes there and nowhere else.
+//! the response goes there and nowhere else. Translated responses are kept by the gateway itself, if at all:
+//! `kept_responses.rs` and `keeping.rs`.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -12,7 +13,9 @@ use bytes::Bytes;
 use super::context::RequestContext;
 use super::error::GatewayError;
 use super::gateway::Gateway;
-use crate::api::response_id::{Owner, Place, ResponseIdError, SealError};
+use super::keeping::Keeper;
+use super::routed::RoutedRequest;
+use crate::api::response_id::{Owner, PREFIX, Place, ResponseIdError, SealError};
 use crate::api::response_rewrite::{rewrite_body, rewrite_event};
 use crate::bedrock::body::Parameters;
 use crate::config::StoreResponses;
@@ -29,6 +32,8 @@ pub(super) struct ResponsesCall {
     pub(super) is_stored: bool,
     /// The upstream's id of the response that the request names.
     pub(super) named: Option<String>,
+    /// Whether the gateway keeps the answer, if it is a translated one.
+    pub(super) is_kept: bool,
 }
 
 /// The places at which the targets of a gateway store responses.
@@ -65,7 +70,7 @@ impl ResponsesCall {
         if let Some(position) = parameters.item_reference {
             return Err(GatewayError::ItemReference { position });
         }
-        let may_store = context.policy().is_none_or(|policy| policy.has_stored_responses());
+        let may_store = !forbids_keeping(context);
         let named = parameters.previous_response_id.as_deref();
         let store = match route.stores_responses {
             _ if !may_store => Some(false),
@@ -78,12 +83,13 @@ impl ResponsesCall {
             StoresResponses::IfAsked | StoresResponses::Always => None,
         };
         let is_stored = store.unwrap_or(parameters.store);
+        let is_kept = context.gateway().response_store.is_some() && may_store && parameters.store;
         let owner = owner(context);
         let Some(named) = named else {
-            return Ok((ResponsesCall { owner, store, is_stored, named: None }, None));
+            return Ok((ResponsesCall { owner, store, is_stored, named: None, is_kept }, None));
         };
         let (id, route) = open(context, owner, named, Some("previous_response_id"))?;
-        Ok((ResponsesCall { owner, store, is_stored, named: Some(id) }, Some(route)))
+        Ok((ResponsesCall { owner, store, is_stored, named: Some(id), is_kept }, Some(route)))
     }
 
     /// That of a request about the stored response `named`, and the route that the request takes.
@@ -93,7 +99,9 @@ impl ResponsesCall {
     ) -> Result<(ResponsesCall, Arc<Route>), GatewayError> {
         let owner = owner(context);
         let (id, route) = open(context, owner, named, None)?;
-        Ok((ResponsesCall { owner, store: None, is_stored: true, named: Some(id) }, route))
+        let call =
+            ResponsesCall { owner, store: None, is_stored: true, named: Some(id), is_kept: false };
+        Ok((call, route))
     }
 
     /// What seals the ids in the answer of `target`; `None` if it names no stored response. One that is not stored
@@ -107,6 +115,18 @@ impl ResponsesCall {
     }
 }
 
+/// What keeps the answer to a translated request; `None` if it is not to be kept.
+pub(super) fn keeper(routed: &RoutedRequest) -> Option<Keeper> {
+    let call = routed.responses.as_ref().filter(|call| call.is_kept)?;
+    let context = &routed.context;
+    Some(Keeper {
+        store: context.gateway().response_store.clone()?,
+        owner: call.owner,
+        id: format!("{PREFIX}{}", context.request_id.simple()),
+        request: routed.body.clone(),
+    })
+}
+
 /// Whether a chat that asks to be stored must not be.
 pub(super) fn forbids_stored_chat(context: &RequestContext, parameters: &Parameters) -> bool {
     parameters.store && forbids_storing(context)
@@ -114,8 +134,18 @@ pub(super) fn forbids_stored_chat(context: &RequestContext, parameters: &Paramet
 
 /// Whether the client's policy or the config allows nothing to be stored.
 fn forbids_storing(context: &RequestContext) -> bool {
-    context.policy().is_some_and(|policy| !policy.has_stored_responses())
+    forbids_keeping(context)
         || context.gateway().config.apis.responses.store == StoreResponses::Never
+}
+
+/// Whether the client's policy allows nothing to be kept, neither by upstreams nor here.
+pub(super) fn forbids_keeping(context: &RequestContext) -> bool {
+    context.policy().is_some_and(|policy| !policy.has_stored_responses())
+}
+
+/// The error of an id that is unknown, or another client's. `param` is the member of the request that has it.
+pub(super) fn not_found(id: &str, param: Option<&'static str>) -> GatewayError {
+    GatewayError::StoredResponse { error: ResponseIdError::Malformed, id: id.into(), param }
 }
 
 /// The upstream's id behind the id that a client names, in this member of its request or in the path, and the
@@ -131,7 +161,7 @@ fn open(
         GatewayError::StoredResponse { error, id, param }
     };
     if forbids_storing(context) {
-        return Err(refuse(ResponseIdError::Malformed));
+        return Err(not_found(named, param));
     }
     let gateway = context.gateway();
     let find = |place| gateway.places().0.get(&place).cloned();
@@ -139,7 +169,8 @@ fn open(
     Ok((stored.id, gateway.router.route_to(stored.place)))
 }
 
-fn owner(context: &RequestContext) -> Owner {
+/// The client that what a request stores belongs to.
+pub(super) fn owner(context: &RequestContext) -> Owner {
     context.caller.client.as_ref().map_or_else(Owner::nobody, Owner::of)
 }
 

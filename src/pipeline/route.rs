@@ -11,6 +11,7 @@ use super::eligibility::{self, Eligibility};
 use super::error::{GatewayError, RequestError};
 use super::gateway::rates;
 use super::inbound::InternalRequest;
+use super::kept_responses::KeptResponseError;
 use super::passed_over;
 use super::responses::ResponsesCall;
 use super::routed::{CandidateState, LeaveReason, RoutedRequest};
@@ -22,9 +23,10 @@ use crate::api::messages_headers::BetaFlags;
 use crate::bedrock::body::{self, Peek};
 use crate::bedrock::extent::{self, Extent};
 use crate::bedrock::path::Resource;
-use crate::bedrock::{Features, ModelId, Operation, ServiceTier};
+use crate::bedrock::{Api, Features, ModelId, Operation, ServiceTier};
 use crate::bridge::{DropPolicy, Refusal};
 use crate::catalogue::{Surface, Surfaces};
+use crate::config::Translate;
 use crate::limits::{PolicyDenial, Prices};
 use crate::routing::{self, Bound, RequestSize, Target, balance};
 use crate::telemetry::ModelLatency;
@@ -47,6 +49,7 @@ impl Step<AuthorizedRequest> for RouteStep {
 
     fn apply(&self, request: AuthorizedRequest) -> Result<RoutedRequest, RequestError> {
         let AuthorizedRequest { mut buffered, guardrail } = request;
+        let continues_kept = buffered.continues.is_some();
         let decision = match choose_route(&mut buffered) {
             Ok(decision) => decision,
             Err(error) => return Err(RequestError { error, context: buffered.context }),
@@ -69,14 +72,28 @@ impl Step<AuthorizedRequest> for RouteStep {
             fallback_from: None,
             may_await_grant: true,
             responses,
+            continues_kept,
             translations,
             betas: BetaFlags::default(),
         })
     }
 }
 
+/// Whether routing may translate the body for its first candidate, which takes longer than to look into it.
+pub(super) fn may_translate(request: &BufferedRequest) -> bool {
+    let operation = request.call.operation;
+    let Resource::Model(model) = &request.call.resource else { return false };
+    match request.context.gateway().router.configured(model) {
+        Some(route) => {
+            route.translate == Translate::Families
+                || route.with_capabilities().any(|(_, it)| !it.serves(operation))
+        }
+        None => operation.api() != Api::Bedrock,
+    }
+}
+
 fn choose_route(request: &mut BufferedRequest) -> Result<RoutingDecision, GatewayError> {
-    let BufferedRequest { head, context, call, body, peek, .. } = request;
+    let BufferedRequest { head, context, call, body, peek, continues, .. } = request;
     let operation = call.operation;
     match &call.resource {
         Resource::Model(model) => {
@@ -86,7 +103,7 @@ fn choose_route(request: &mut BufferedRequest) -> Result<RoutingDecision, Gatewa
                 operation,
                 model,
                 &head.headers,
-                Body { bytes: body, peek: peek.take() },
+                Body { bytes: body, peek: peek.take(), continues: continues.take() },
                 chosen,
             )
         }
@@ -125,6 +142,8 @@ fn without_model(route: &Arc<routing::Route>) -> RoutingDecision {
 struct Body<'a> {
     bytes: &'a [u8],
     peek: Option<Peek>,
+    /// The id of the kept response that it continues.
+    continues: Option<Box<str>>,
 }
 
 fn route(
@@ -168,7 +187,7 @@ fn route(
     context.call.pattern = pattern;
     let family = eligibility::family(model, &route, chosen);
     let is_bidirectional = operation == Operation::InvokeModelWithBidirectionalStream;
-    let Body { bytes: body, peek } = body;
+    let Body { bytes: body, peek, continues } = body;
     let peek = peek.map_or_else(|| body::peek(operation, family, body), Ok).or_else(|error| {
         // Bedrock validates the body of an unrouted model. The events of a bidirectional stream have
         // not arrived yet.
@@ -190,8 +209,17 @@ fn route(
         max_output: peek.max_output_tokens(),
     };
     let translate = route.translate;
-    let eligibility =
-        Eligibility { context, operation, model, family, peek: &peek, headers, translate };
+    let eligibility = Eligibility {
+        context,
+        operation,
+        model,
+        family,
+        peek: &peek,
+        headers,
+        translate,
+        // Upstreams know nothing of what the gateway keeps.
+        passes_none: continues.is_some(),
+    };
     let mut translated: SmallVec<[usize; 4]> = SmallVec::new();
     let mut targets: SmallVec<[(usize, &Arc<Target>); 4]> = route
         .with_capabilities()
@@ -214,6 +242,9 @@ fn route(
         let refusal = eligibility.refusal(&route);
         context.answer.passed_over = passed_over;
         let model = model.to_string();
+        if continues.is_some() {
+            return Err(KeptResponseError::NotTranslated { model }.into());
+        }
         if let Some((wanted, surfaces)) = unserved(operation, &route) {
             return Err(GatewayError::NoSurface { model, wanted, surfaces });
         }
@@ -243,7 +274,9 @@ fn route(
     if !translated.is_empty()
         && let Some(source) = source(operation, family)
     {
-        let made = Translations::new(source, model, context, headers, chosen.is_some());
+        let is_kept = responses.as_deref().is_some_and(|call: &ResponsesCall| call.is_kept);
+        let made = Translations::new(source, model, context, headers, chosen.is_some())
+            .with_kept(continues, is_kept);
         let all = translations.insert(Box::new(made));
         let prepared = prepare(all, &mut candidates, (&route, model), body, &gateway.drop_policy);
         if let Err(refusal) = prepared {
@@ -297,7 +330,7 @@ fn prepare(
         let is_first_choice = route.is_first_choice(target, requested);
         match translations.make(target, is_first_choice, body, policy) {
             Ok(number) => {
-                candidate.way = Way::Translated(Some(number));
+                candidate.way = Way::Translated(number);
                 return Ok(());
             }
             Err(refusal) => {

@@ -54,6 +54,8 @@ pub(super) struct RoutedRequest {
     pub(super) may_await_grant: bool,
     /// What is special to a request of the Responses API; `None` for all others.
     pub(super) responses: Option<Box<ResponsesCall>>,
+    /// Whether it continues a response that the gateway keeps.
+    pub(super) continues_kept: bool,
     /// Its translations; `None` if no candidate needs one.
     pub(super) translations: Option<Box<Translations>>,
     /// Its beta flags, as Messages has them in a header.
@@ -99,35 +101,46 @@ impl RoutedRequest {
     }
 
     /// Makes the translation for the candidate with this index, if it needs one. If it can't be translated for
-    /// that candidate, the request gives up on it.
-    pub(super) fn translate(&mut self, index: usize) -> bool {
+    /// that candidate, the request gives up on it. A large body is translated on another thread.
+    pub(super) async fn translate(&mut self, index: usize) -> bool {
         let Some(Way::Translated(None)) = self.candidates.get(index).map(|it| it.way) else {
             return true;
         };
-        let policy = &self.context.gateway().drop_policy;
         let is_first_choice = self.is_first_choice_model(index);
-        let made = match (self.target(index).cloned(), &mut self.translations) {
-            (Some(target), Some(all)) => {
-                all.make(&target, is_first_choice, &self.body, policy).ok()
+        let made = match (self.target(index).cloned(), self.translations.take()) {
+            (Some(target), Some(mut all)) => {
+                let (gateway, body) = (Arc::clone(self.context.gateway()), self.body.clone());
+                let offload = gateway.offload.clone();
+                let translating = offload.translate(body.len(), move || {
+                    let made = all.make(&target, is_first_choice, &body, &gateway.drop_policy);
+                    (all, made.ok())
+                });
+                let (all, made) = translating.await;
+                self.translations = Some(all);
+                made
             }
-            _ => None,
+            (_, none) => {
+                self.translations = none;
+                None
+            }
         };
         if made.is_none() {
             self.give_up_on(index, LeaveReason::Untranslatable);
         } else if let Some(candidate) = self.candidates.get_mut(index) {
-            candidate.way = Way::Translated(made);
+            // What must be fetched first is translated later.
+            candidate.way = Way::Translated(made.flatten());
         }
         made.is_some()
     }
 
     /// Gives up on the candidates for which the request can't be translated.
-    pub(super) fn leave_untranslatable(&mut self) {
+    pub(super) async fn leave_untranslatable(&mut self) {
         if self.translations.is_none() {
             return;
         }
         for index in 0..self.candidates.len() {
             if self.candidates.get(index).is_some_and(|it| it.leave_reason.is_none()) {
-                self.translate(index);
+                self.translate(index).await;
             }
         }
     }
@@ -157,9 +170,10 @@ impl RoutedRequest {
     /// Notes how the target that answers got the request.
     pub(super) fn note_translation(&mut self, target: &Target) {
         let Ok(Some(translated)) = self.translated(target) else { return };
-        let (to, dropped) = (translated.to(), translated.dropped.clone());
+        let to = translated.to();
+        let (dropped, added) = (translated.dropped.clone(), translated.added.clone());
         let answer = &mut self.context.answer;
-        (answer.translated, answer.dropped) = (Some(to), dropped);
+        (answer.translated, answer.dropped, answer.added) = (Some(to), dropped, added);
     }
 
     /// The candidates that the request has not given up on, best first; built lazily.

@@ -56,6 +56,8 @@ pub(super) struct BufferedRequest {
     pub(super) hash: Option<PayloadHash>,
     /// What was read of the body, if it had to be read to find the model.
     pub(super) peek: Option<Peek>,
+    /// The id of the kept response that it continues, whose turns are in its body.
+    pub(super) continues: Option<Box<str>>,
     /// The events of a bidirectional stream. They are not buffered: they arrive while the request
     /// is being answered.
     pub(super) events: Option<StreamingBody>,

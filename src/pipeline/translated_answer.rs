@@ -1,25 +1,24 @@
 //! Answers that are translated back into the client's API.
 //!
 //! A whole answer is held until it is complete, within a bound, and translated before anything of it goes out:
-//! if it can't be, another target may answer. Of a stream one frame is held at most. It has begun once the
-//! client gets a byte of it; before that, another target may answer, too. Token counts are read from what the
-//! upstream sends.
+//! if it can't be, another target may answer. A stream has begun once the client gets a byte of it; before that,
+//! another target may answer, too. Token counts are read from what the upstream sends.
 
 use std::time::Duration;
 
-use bytes::{Buf as _, Bytes, BytesMut};
+use bytes::{Bytes, BytesMut};
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderValue};
 use http_body_util::BodyExt as _;
 use tokio::time::Instant;
 
+use super::offload::{LARGE_TRANSLATION, Offload};
 use super::relay::{NO_ROOM, ORDINARY_HELD, TOO_LONG};
+use super::translated_stream::TranslatedStream;
 use super::translations::{Back, Translated};
-use super::usage_tap::StreamTap;
-use crate::bedrock::dialect::DialectError;
-use crate::bedrock::event_stream::{self, Frame, frame_len};
+use crate::bedrock::event_stream;
 use crate::bedrock::{Api, ErrorKind, Usage, sse};
-use crate::bridge::invoke::to_claude::{self, ToSse};
-use crate::bridge::{AnswerError, Source, Stamp, StreamTranslator};
+use crate::bridge::invoke::to_claude;
+use crate::bridge::{AnswerContext, AnswerError, Source, Stamp};
 use crate::quota::{InFlightGuard, Overloaded};
 use crate::system::time::timeout_at;
 use crate::telemetry::UpstreamRequestId;
@@ -27,9 +26,6 @@ use crate::upstream::{Body, Failure, FailureClass, Reply, Success};
 
 /// Longest answer that is held, in bytes.
 const MAX_BODY: usize = 32 << 20;
-
-/// Longest frame of a stream, in bytes.
-const MAX_FRAME: usize = 4 << 20;
 
 /// What came of an attempt.
 #[derive(Debug)]
@@ -89,6 +85,11 @@ impl TranslatedAnswer {
             TranslatedAnswer::Stream(_) => None,
         }
     }
+
+    /// Whether it holds the request, to keep the response at its end.
+    pub(super) fn holds_request(&self) -> bool {
+        matches!(self, TranslatedAnswer::Stream(stream) if stream.is_to_be_kept())
+    }
 }
 
 /// What reads an answer.
@@ -100,6 +101,8 @@ pub(super) struct Receiver<'a> {
     pub(super) deadline: Instant,
     /// Counts what is held.
     pub(super) held: InFlightGuard,
+    /// Translates large answers.
+    pub(super) offload: Offload,
 }
 
 impl Receiver<'_> {
@@ -149,9 +152,12 @@ impl Receiver<'_> {
         let headers = &mut success.headers;
         let of_body = Usage::from_api_body(Api::Bedrock, &whole);
         let usage = of_body.or_else(|| Usage::from_headers(headers));
+        let whole = whole.freeze();
         let answer = match &self.translated.back {
-            Back::Converse(context) => context.answer(&whole, &self.stamp)?.into(),
-            Back::Claude => to_claude::answer(whole.freeze()),
+            Back::Converse(context) => {
+                self.translate(context, whole).await.map_err(Unusable::Answer)?
+            }
+            Back::Claude => to_claude::answer(whole),
         };
         headers.insert(CONTENT_LENGTH, answer.len().into());
         set_content_type(headers, self.source(), false);
@@ -164,23 +170,25 @@ impl Receiver<'_> {
         Ok(usage)
     }
 
+    /// Translates a whole answer; a large one on another thread.
+    async fn translate(&self, context: &AnswerContext, whole: Bytes) -> Result<Bytes, AnswerError> {
+        if whole.len() <= LARGE_TRANSLATION {
+            return context.answer(&whole, &self.stamp).map(Bytes::from);
+        }
+        let (context, stamp) = (context.clone(), self.stamp.clone());
+        let translating = self
+            .offload
+            .translate(whole.len(), move || context.answer(&whole, &stamp).map(Bytes::from));
+        translating.await
+    }
+
     async fn stream(&mut self, success: &mut Success) -> Result<TranslatedStream, NotReceived> {
-        let mut stream = TranslatedStream {
-            tap: StreamTap::with_initial_usage(),
-            partial: BytesMut::new(),
-            translator: match &self.translated.back {
-                Back::Converse(context) => {
-                    let stamp = std::mem::take(&mut self.stamp);
-                    Translator::Converse(context.clone().stream(stamp))
-                }
-                Back::Claude => Translator::Claude(ToSse::new()),
-            },
-            out: Vec::new(),
-        };
+        let stamp = std::mem::take(&mut self.stamp);
+        let mut stream = TranslatedStream::new(&self.translated.back, stamp);
         for chunk in success.buffered.drain(..) {
             stream.read(&chunk)?;
         }
-        while stream.out.is_empty() {
+        while !stream.has_begun() {
             match next(&mut success.body, self.idle, self.deadline).await? {
                 Some(chunk) => {
                     stream.read(&chunk)?;
@@ -303,137 +311,5 @@ fn set_content_type(headers: &mut HeaderMap, source: Source, streams: bool) {
     if streams && source == Source::InvokeClaude {
         let json = HeaderValue::from_static("application/json");
         headers.insert("x-amzn-bedrock-content-type", json);
-    }
-}
-
-/// A stream that is translated frame by frame.
-#[derive(Debug)]
-pub(super) struct TranslatedStream {
-    /// Reads what the upstream sends.
-    pub(super) tap: StreamTap,
-    /// The start of a frame that is not all there.
-    partial: BytesMut,
-    translator: Translator,
-    /// What has been translated and not gone out.
-    out: Vec<u8>,
-}
-
-/// What translates the frames of a stream.
-#[derive(Debug)]
-#[expect(clippy::large_enum_variant, reason = "a stream has one, in a box already")]
-enum Translator {
-    Converse(StreamTranslator),
-    Claude(ToSse),
-}
-
-impl Translator {
-    fn frame(&mut self, frame: &Frame<'_>, out: &mut Vec<u8>) -> Result<(), AnswerError> {
-        match self {
-            Translator::Converse(translator) => translator.frame(frame, out),
-            Translator::Claude(translator) => translator.frame(frame, out),
-        }
-    }
-
-    fn finish(&mut self, out: &mut Vec<u8>) -> Result<(), AnswerError> {
-        match self {
-            Translator::Converse(translator) => translator.finish(out),
-            Translator::Claude(translator) => translator.finish(),
-        }
-    }
-
-    fn has_stopped(&self) -> bool {
-        match self {
-            Translator::Converse(translator) => translator.has_stopped(),
-            Translator::Claude(translator) => translator.has_stopped(),
-        }
-    }
-
-    fn fail(&mut self, error: &DialectError, request_id: &str, out: &mut Vec<u8>) {
-        match self {
-            Translator::Converse(translator) => translator.fail(error, request_id, out),
-            Translator::Claude(translator) => translator.fail(error, request_id, out),
-        }
-    }
-}
-
-impl TranslatedStream {
-    /// Translates a chunk, and gives what goes out for it, which may be nothing.
-    pub(super) fn pass(&mut self, chunk: &Bytes) -> Result<Bytes, AnswerError> {
-        self.read(chunk)?;
-        Ok(self.take())
-    }
-
-    /// Ends the stream when the upstream's has ended, and gives what still goes out.
-    pub(super) fn finish_out(&mut self) -> Result<Bytes, AnswerError> {
-        self.finish()?;
-        Ok(self.take())
-    }
-
-    /// Ends the stream with an error in the client's form, behind what has not gone out yet.
-    pub(super) fn fail(&mut self, error: &DialectError, request_id: &str) -> Bytes {
-        self.translator.fail(error, request_id, &mut self.out);
-        self.take()
-    }
-
-    /// Whether the upstream's last event has come.
-    pub(super) fn has_stopped(&self) -> bool {
-        self.translator.has_stopped()
-    }
-
-    /// How many bytes are held of a frame that is not all there.
-    pub(super) fn held_bytes(&self) -> usize {
-        self.partial.len()
-    }
-
-    /// Whether the upstream's bytes so far end within a frame.
-    pub(super) fn is_within_frame(&self) -> bool {
-        !self.partial.is_empty()
-    }
-
-    fn take(&mut self) -> Bytes {
-        std::mem::take(&mut self.out).into()
-    }
-
-    fn finish(&mut self) -> Result<(), AnswerError> {
-        if self.is_within_frame() {
-            return Err(AnswerError::Incomplete);
-        }
-        self.translator.finish(&mut self.out)
-    }
-
-    fn read(&mut self, chunk: &Bytes) -> Result<(), AnswerError> {
-        self.tap.pass(chunk);
-        if self.partial.is_empty() {
-            // Most chunks are whole frames, which are read where they lie.
-            let read = self.frames(chunk)?;
-            self.partial.extend_from_slice(chunk.get(read..).unwrap_or_default());
-        } else {
-            self.partial.extend_from_slice(chunk);
-            let whole = std::mem::take(&mut self.partial);
-            let read = self.frames(&whole)?;
-            self.partial = whole;
-            self.partial.advance(read.min(self.partial.len()));
-        }
-        match frame_len(&self.partial) {
-            Ok(Some(length)) if length > MAX_FRAME => Err(AnswerError::TooLong(MAX_FRAME)),
-            Ok(_) => Ok(()),
-            Err(_) => Err(AnswerError::Unreadable("it is no event stream")),
-        }
-    }
-
-    /// Translates the whole frames in front, and gives their length.
-    fn frames(&mut self, bytes: &[u8]) -> Result<usize, AnswerError> {
-        let mut read = 0;
-        while let Some(rest) = bytes.get(read..).filter(|rest| !rest.is_empty()) {
-            match Frame::read(rest) {
-                Ok(Some(frame)) => {
-                    self.translator.frame(&frame, &mut self.out)?;
-                    read += frame.len;
-                }
-                Ok(None) => break,
-                Err(_) => return Err(AnswerError::Unreadable("it is no event stream")),
-            }
-        }
-        Ok(read)
     }
 }

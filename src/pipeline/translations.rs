@@ -6,24 +6,23 @@
 //! Messages go to Claude by InvokeModel, which has the same schema, and all else goes by Converse.
 
 use std::borrow::Cow;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName};
+use http::HeaderMap;
 
 use super::context::RequestContext;
-use crate::api::messages_headers;
-use crate::bedrock::betas::{self, Filtered};
+use super::offload::LARGE_TRANSLATION;
+use super::remote_media::MediaState;
+use super::translated_headers::FromHeaders;
 use crate::bedrock::sigv4::PayloadHash;
-use crate::bedrock::{Api, Family, ModelId, Operation, ServiceTier, body, guardrail};
+use crate::bedrock::{Family, ModelId, Operation, body};
 use crate::bridge::conversation::Json;
 use crate::bridge::invoke::to_claude;
-use crate::bridge::{AnswerContext, DropPolicy, Hub, Model, Refusal, Source};
-use crate::catalogue::{BetaSurface, Surface};
+use crate::bridge::remote_media::RemoteMedia;
+use crate::bridge::{AnswerContext, CachePolicy, DropPolicy, Hub, Model, Refusal, Source};
+use crate::catalogue::Surface;
 use crate::routing::Target;
-
-static TRACE: HeaderName = HeaderName::from_static("x-amzn-bedrock-trace");
-static LATENCY: HeaderName = HeaderName::from_static("x-amzn-bedrock-performanceconfig-latency");
 
 /// The form in which a request comes, if it can be translated; `family` is that of its body.
 pub(super) fn source(operation: Operation, family: Family) -> Option<Source> {
@@ -59,6 +58,8 @@ pub(super) struct Translated {
     pub(super) hash: OnceLock<PayloadHash>,
     /// What the target does not get, with commas between the names.
     pub(super) dropped: Option<Box<str>>,
+    /// What was added to cache the prompt, with commas between the names.
+    pub(super) added: Option<Box<str>>,
     /// The beta flags that it does not get.
     pub(super) dropped_betas: Option<Box<str>>,
     /// What translates the answer back.
@@ -91,29 +92,37 @@ pub(super) struct Translations {
     requested: ModelId,
     streams: bool,
     headers: FromHeaders,
+    /// The id of the kept response that the request continues.
+    continues: Option<Box<str>>,
+    /// Whether the gateway keeps the answer.
+    is_kept: bool,
+    cache_policy: CachePolicy,
+    /// What is at addresses in the request.
+    pub(super) media: MediaState,
     /// What may be left out of a request that the gateway made itself, whatever the config says of clients'.
     own_policy: Option<DropPolicy>,
     made: Vec<Made>,
 }
 
+/// Why there is no translation.
+enum NotMade {
+    Refused(Refusal),
+    /// These must be fetched first. All else of the request can be translated.
+    Needs(Vec<RemoteMedia>),
+}
+
+impl From<Refusal> for NotMade {
+    fn from(refusal: Refusal) -> NotMade {
+        NotMade::Refused(refusal)
+    }
+}
+
 /// What was made for a model.
 #[derive(Debug)]
 struct Made {
-    model: Model,
+    model: Arc<Model>,
     by_invoke: bool,
     result: Result<Translated, Refusal>,
-}
-
-/// What headers say and Converse takes in its body.
-#[derive(Debug, Default)]
-struct FromHeaders {
-    /// The member `guardrailConfig`.
-    guardrail: Option<String>,
-    tier: Option<&'static str>,
-    /// The member `performanceConfig`.
-    performance: Option<String>,
-    /// The beta flags, as Converse takes them and as InvokeModel does.
-    betas: [Filtered; 2],
 }
 
 impl Translations {
@@ -132,13 +141,23 @@ impl Translations {
             requested: requested.clone(),
             streams: context.call.streams,
             headers: FromHeaders::read(source, context, headers),
+            continues: None,
+            is_kept: false,
+            cache_policy: context.gateway().cache_policy,
+            media: MediaState::new(context.gateway()),
             own_policy: is_own.then_some(adapting),
             made: Vec::new(),
         }
     }
 
-    /// Makes the translation for a target's model, unless it is made, and gives its number. A model that is not
-    /// the first choice answers in place of the one that was asked for.
+    /// The same of a request that continues a kept response, or whose answer is kept.
+    pub(super) fn with_kept(self, continues: Option<Box<str>>, is_kept: bool) -> Translations {
+        Translations { continues, is_kept, ..self }
+    }
+
+    /// Makes the translation for a target's model, unless it is made, and gives its number; `None` if what is at
+    /// addresses must be fetched first. A model that is not the first choice answers in place of the one that was
+    /// asked for.
     ///
     /// # Errors
     /// If the model can't carry the request, or no model can.
@@ -148,27 +167,35 @@ impl Translations {
         is_first_choice: bool,
         body: &[u8],
         policy: &DropPolicy,
-    ) -> Result<u8, Refusal> {
+    ) -> Result<Option<u8>, Refusal> {
         let model = model_of(target);
         let by_invoke = self.goes_by_invoke(target);
-        let is_alike = |made: &Made| made.model == *model && made.by_invoke == by_invoke;
+        let is_alike = |made: &Made| made.model == model && made.by_invoke == by_invoke;
         let number = match self.made.iter().position(is_alike) {
             Some(number) => number,
             None => {
                 let policy = self.own_policy.as_ref().unwrap_or(policy);
-                let result = match (by_invoke, is_first_choice) {
+                let made = match (by_invoke, is_first_choice) {
                     (true, _) => self.for_claude(target, body, policy),
                     (false, true) => self.for_converse(&model, body, policy),
                     (false, false) => self.for_converse(&model, body, &policy.for_another_model()),
                 };
-                self.made.push(Made { model: model.into_owned(), by_invoke, result });
+                let result = match made {
+                    Ok(translated) => Ok(translated),
+                    Err(NotMade::Refused(refusal)) => Err(refusal),
+                    Err(NotMade::Needs(media)) => {
+                        self.media = MediaState::Needed(media);
+                        return Ok(None);
+                    }
+                };
+                self.made.push(Made { model, by_invoke, result });
                 self.made.len() - 1
             }
         };
         match self.made.get(number).map(|made| &made.result) {
             Some(Err(refusal)) => Err(refusal.clone()),
             // More models than that are in no route.
-            _ => u8::try_from(number).map_err(|_| too_many()),
+            _ => u8::try_from(number).map(Some).map_err(|_| too_many()),
         }
     }
 
@@ -189,9 +216,25 @@ impl Translations {
         target: &Target,
         body: &[u8],
         policy: &DropPolicy,
-    ) -> Result<Translated, Refusal> {
+    ) -> Result<Translated, NotMade> {
         let [_, betas] = &self.headers.betas;
-        let to_claude::Request { body, dropped } = to_claude::request(body, &betas.kept, policy)?;
+        let with_media = match self.media.fetched() {
+            [] => Cow::Borrowed(body),
+            fetched => Cow::Owned(to_claude::with_media(body, fetched)),
+        };
+        let cached = to_claude::cached_by(&with_media, self.cache_policy, &model_of(target));
+        let (cached, added) = match cached {
+            Some((cached, added)) => (Cow::Owned(cached), added),
+            None => (with_media, Vec::new()),
+        };
+        let to_claude::Request { body, dropped } =
+            to_claude::request(&cached, &betas.kept, policy)?;
+        if self.media.can_be_fetched() {
+            let needed = to_claude::remote_media(&body);
+            if !needed.is_empty() {
+                return Err(NotMade::Needs(needed));
+            }
+        }
         let mut body = Bytes::from(body);
         let operation = match self.streams {
             true => Operation::InvokeModelWithResponseStream,
@@ -204,9 +247,10 @@ impl Translations {
         }
         Ok(Translated {
             operation,
+            hash: hash_of_large(&body),
             body,
-            hash: OnceLock::new(),
             dropped: joined(&dropped, ", "),
+            added: joined(&added, ", "),
             dropped_betas: joined(&betas.dropped, ","),
             back: Back::Claude,
         })
@@ -217,9 +261,19 @@ impl Translations {
         model: &Model,
         body: &[u8],
         policy: &DropPolicy,
-    ) -> Result<Translated, Refusal> {
+    ) -> Result<Translated, NotMade> {
         let mut hub = Hub::read(self.source, body, policy)?;
+        hub.echo.previous_response_id = self.continues.as_deref().map(str::to_owned);
+        hub.echo.is_stored = self.is_kept;
         let headers = &self.headers;
+        let mut needed = Vec::new();
+        if self.media.can_be_fetched() {
+            needed = hub.conversation.remote_media();
+            hub.conversation.set_no_media();
+        }
+        for fetched in self.media.fetched() {
+            hub.conversation.set_media(fetched);
+        }
         // The operation says it, of Bedrock's own.
         hub.conversation.streams = self.streams;
         if hub.echo.model.is_empty() {
@@ -237,92 +291,44 @@ impl Translations {
         if model.is_claude() {
             conversation.betas.extend(betas.kept.iter().map(|flag| Cow::Borrowed(&**flag)));
         }
+        let added = hub.conversation.cache_by(self.cache_policy, model);
         let translation = hub.write(model, policy)?;
+        if !needed.is_empty() {
+            return Err(NotMade::Needs(needed));
+        }
         let mut body = translation.body;
         if let Some(performance) = &headers.performance {
             insert_first(&mut body, performance);
         }
         Ok(Translated {
             operation: translation.operation,
+            hash: hash_of_large(&body),
             body: body.into(),
-            hash: OnceLock::new(),
             dropped: joined(&translation.dropped, ", "),
+            added: joined(&added, ", "),
             dropped_betas: joined(&betas.dropped, ","),
             back: Back::Converse(translation.answer),
         })
     }
 }
 
-impl FromHeaders {
-    fn read(source: Source, context: &RequestContext, headers: &HeaderMap) -> FromHeaders {
-        let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
-        let mut read = FromHeaders {
-            guardrail: guardrail_config(context, headers, source),
-            tier: ServiceTier::in_headers(headers).and_then(name_in_converse),
-            performance: text(LATENCY.as_str()).filter(|latency| *latency != "standard").map(
-                |latency| {
-                    let config = serde_json::json!({ "latency": latency });
-                    format!("\"performanceConfig\":{config}")
-                },
-            ),
-            ..FromHeaders::default()
-        };
-        if source.api() == Api::Messages && headers.contains_key(&messages_headers::BETA) {
-            let known = &context.gateway().config.known_models;
-            read.betas = [BetaSurface::Converse, BetaSurface::InvokeModel].map(|surface| {
-                betas::filter(headers.get_all(&messages_headers::BETA), known.betas(surface))
-            });
-        }
-        read
-    }
-}
-
-/// The guardrail that a request has by its headers or by its client's policy. That of a Converse request is in
-/// its body already.
-fn guardrail_config(
-    context: &RequestContext,
-    headers: &HeaderMap,
-    source: Source,
-) -> Option<String> {
-    if source == Source::Converse {
-        return None;
-    }
-    let text = |name: &str| headers.get(name)?.to_str().ok();
-    let forced = context.policy().and_then(|policy| policy.forced_guardrail());
-    let (identifier, version) = match forced {
-        Some(forced) => (forced.identifier.as_str(), Some(forced.version.as_str())),
-        None => (text(guardrail::IDENTIFIER)?, text(guardrail::VERSION)),
-    };
-    let trace = text(TRACE.as_str()).map(str::to_ascii_lowercase);
-    let members = [
-        ("guardrailIdentifier", Some(identifier)),
-        ("guardrailVersion", version),
-        ("trace", trace.as_deref()),
-    ];
-    let config: serde_json::Map<String, serde_json::Value> = members
-        .into_iter()
-        .filter_map(|(name, value)| Some((name.to_owned(), value?.into())))
-        .collect();
-    Some(serde_json::Value::Object(config).to_string())
-}
-
-/// The name of a tier in a body of Converse.
-fn name_in_converse(tier: ServiceTier) -> Option<&'static str> {
-    match tier {
-        ServiceTier::Standard => Some("default"),
-        ServiceTier::Flex | ServiceTier::Priority | ServiceTier::Reserved => Some(tier.name()),
-        ServiceTier::Unknown => None,
-    }
-}
-
 /// What translations must know of a target's model; its largest answer may have been learned.
-fn model_of(target: &Target) -> Cow<'_, Model> {
+fn model_of(target: &Target) -> Arc<Model> {
     let model = target.translated_model();
     match target.named_output() {
         Some(learned) if model.max_output_tokens.is_none() => {
-            Cow::Owned(Model { max_output_tokens: Some(learned), ..model.clone() })
+            Arc::new(Model { max_output_tokens: Some(learned), ..Model::clone(model) })
         }
-        _ => Cow::Borrowed(model),
+        _ => Arc::clone(model),
+    }
+}
+
+/// The hash of a large body, which is translated where it delays no other request, and would be hashed where it
+/// does.
+fn hash_of_large(body: &[u8]) -> OnceLock<PayloadHash> {
+    match body.len() > LARGE_TRANSLATION {
+        true => OnceLock::from(PayloadHash::of(body)),
+        false => OnceLock::new(),
     }
 }
 

@@ -7,9 +7,11 @@
 use bytes::{Bytes, BytesMut};
 
 use super::event_tap::{EventError, EventTap};
+use super::keeping::Keeping;
 use super::responses::IdSealer;
 use super::rewritten_body::{Change, RewriteError, RewrittenBody};
-use super::translated_answer::{TranslatedAnswer, TranslatedStream};
+use super::translated_answer::TranslatedAnswer;
+use super::translated_stream::TranslatedStream;
 use crate::bedrock::dialect::DialectError;
 use crate::bedrock::event_stream::{Frame, Kind, frame_len};
 use crate::bedrock::stop::{self, Stop};
@@ -96,6 +98,21 @@ impl UsageTap {
         match self {
             UsageTap::TranslatedStream(stream) => Some(stream.fail(error, request_id)),
             _ => None,
+        }
+    }
+
+    /// Begins to keep the response of a stream that has all its events; `None` if it is not to be kept.
+    pub(super) fn begin_to_keep(&mut self) -> Option<Keeping> {
+        match self {
+            UsageTap::TranslatedStream(stream) => stream.begin_to_keep(),
+            _ => None,
+        }
+    }
+
+    /// Says in what follows of a stream whether its response is kept.
+    pub(super) fn set_stored(&mut self, is_stored: bool) {
+        if let UsageTap::TranslatedStream(stream) = self {
+            stream.set_stored(is_stored);
         }
     }
 
@@ -396,13 +413,14 @@ impl StreamTap {
         u64::try_from(self.text_bytes).unwrap_or(0) / BYTES_PER_TOKEN
     }
 
-    fn note(&mut self, frame: &Frame<'_>) {
+    /// Counts a frame in.
+    pub(super) fn note(&mut self, frame: &Frame<'_>) {
         match frame.kind() {
             Kind::Exception(_) | Kind::Error(_) => self.saw_exception = true,
             Kind::Event(name) => {
                 self.note_stop(name, frame.payload);
                 if self.events > 0 {
-                    self.text_bytes += text_bytes(frame);
+                    self.text_bytes += text_bytes(name, frame.payload);
                 } else if self.reads_initial_usage || Usage::is_split_in(frame) {
                     self.initial_usage = Usage::from_first_frame(frame);
                 }
@@ -424,14 +442,14 @@ fn refined(own: Option<Usage>, other: Option<Usage>) -> Option<Usage> {
 
 /// Bytes of text in an event, about: its payload less the average length of envelope and padding.
 /// Reading each event is not worth its cost.
-fn text_bytes(frame: &Frame<'_>) -> i64 {
+fn text_bytes(name: &str, payload: &[u8]) -> i64 {
     const DELTA_OVERHEAD: i64 = 81;
     const CHUNK_OVERHEAD: i64 = 160;
-    let length = i64::try_from(frame.payload.len()).unwrap_or(i64::MAX);
-    match frame.kind() {
-        Kind::Event("contentBlockDelta") => length - DELTA_OVERHEAD,
+    let length = i64::try_from(payload.len()).unwrap_or(i64::MAX);
+    match name {
+        "contentBlockDelta" => length - DELTA_OVERHEAD,
         // Base64.
-        Kind::Event("chunk") => (length - CHUNK_OVERHEAD) / 4 * 3,
+        "chunk" => (length - CHUNK_OVERHEAD) / 4 * 3,
         _ => 0,
     }
 }

@@ -130,7 +130,7 @@ pub struct Target {
     /// The retired model in whose place its model is.
     replaces: Option<Box<str>>,
     /// What translations must know of its model, once there is one.
-    translated_model: OnceLock<Box<bridge::Model>>,
+    translated_model: OnceLock<Arc<bridge::Model>>,
 }
 
 impl Target {
@@ -191,14 +191,14 @@ impl Target {
     }
 
     /// What translations must know of its model. Its largest answer is the target's cap.
-    pub fn translated_model(&self) -> &bridge::Model {
+    pub fn translated_model(&self) -> &Arc<bridge::Model> {
         self.translated_model.get_or_init(|| {
             let unknown = ModelFacts::default();
             let facts = self.model_info.as_deref().unwrap_or(&unknown);
             let base = self.base_model();
             let mut model = bridge::Model::of(base.base().unwrap_or(base.as_str()), facts);
             model.max_output_tokens = self.capabilities.max_output_tokens();
-            Box::new(model)
+            Arc::new(model)
         })
     }
 

@@ -1,5 +1,5 @@
-//! Connections to what outlives a process: Redis, and SQLite files. Jobs, budgets and the fleet build their
-//! stores on them. Also why a call to such a store failed.
+//! Connections to what outlives a process: Redis, and SQLite files. Jobs, budgets, kept responses and the
+//! fleet build their stores on them. Also why a call to such a store failed.
 
 mod error;
 pub mod redis;

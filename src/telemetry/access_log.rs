@@ -64,6 +64,8 @@ pub struct AccessLogEntry<'a> {
     pub translated: Option<&'static str>,
     /// What was left out in the translation, with commas between the names.
     pub dropped: Option<&'a str>,
+    /// What was added in the translation, with commas between the names.
+    pub added: Option<&'a str>,
     /// Time in the queue.
     pub queued_ms: u64,
     /// Time to the head of the answer; `None` if the client went away before it.
@@ -229,6 +231,7 @@ fn json(line: &AccessLogEntry<'_>, attempts: &[Attempt]) -> Vec<u8> {
         .some_text("dropped_betas", line.dropped_betas)
         .some_plain("translated", line.translated)
         .some_text("dropped", line.dropped)
+        .some_text("added", line.added)
         .number("queued_ms", line.queued_ms)
         .some_number("first_byte_ms", line.first_byte_ms)
         .number("duration_ms", line.duration_ms)
@@ -322,6 +325,7 @@ mod tests {
             dropped_betas: None,
             translated: None,
             dropped: None,
+            added: None,
             queued_ms: 1,
             first_byte_ms: Some(2),
             duration_ms: 3,

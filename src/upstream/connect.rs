@@ -86,7 +86,7 @@ impl Connector {
     ) -> Connector {
         let limit = config.connect_timeout;
         let tcp = Tcp::new(limit, gauges.exhausted.clone());
-        let tls = client_config(&config.trust);
+        let tls = tls_config(&config.trust);
         let to_proxy = HttpsConnectorBuilder::new()
             .with_tls_config(tls.clone())
             .https_or_http()
@@ -116,7 +116,7 @@ impl Connector {
 }
 
 /// TLS with the trusted certificate authorities of the config.
-fn client_config(trust: &config::Trust) -> ClientConfig {
+pub(crate) fn tls_config(trust: &config::Trust) -> ClientConfig {
     // Only the first call counts; all install the same provider.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let mut roots = RootCertStore::empty();

@@ -39,6 +39,7 @@ use tokio::time::Instant;
 pub use body::{Body, BodyError};
 pub use classify::FailureClass;
 pub use connect::ConnectionGauges;
+pub(crate) use connect::tls_config;
 pub use fetch::FetchError;
 pub use pool::set_shard;
 pub use reason::message_for_client;

@@ -105,8 +105,9 @@ fn write_files(folder: &Path) {
     std::fs::create_dir(folder.join("prompts")).unwrap();
     std::fs::write(folder.join("prompts/analysis.jinja"), "Look at {{ content }}.").unwrap();
     std::fs::create_dir(folder.join("keys")).unwrap();
-    for name in ["search-7wdkfa", "search-n4zjtc"] {
-        std::fs::write(folder.join("keys").join(name), format!("the-secret-of-{name}")).unwrap();
+    for name in ["search-7wdkfa", "search-n4zjtc", "responses", "responses-1", "responses-2"] {
+        let secret = format!("the-long-enough-secret-of-{name}");
+        std::fs::write(folder.join("keys").join(name), secret).unwrap();
     }
     // The catalogue that the page shows has to be one.
     let catalogue = page("docs/catalogue.md");

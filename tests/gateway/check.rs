@@ -195,6 +195,8 @@ async fn a_probe_asks_redis_issuers_collector_and_databases() {
     let issuer = Issuer::start(&authority, &[&key]).await;
     let folder = tempfile::tempdir().unwrap();
     let database = folder.path().join("jobs.db");
+    let response_key = folder.path().join("response-key");
+    std::fs::write(&response_key, "what-encrypts-responses-in-tests").unwrap();
     let config = |redis: &Redis, collector: &str, database: &std::path::Path| {
         Config::models(&simulator, 1)
             .set("upstream.ca_file", authority.path())
@@ -202,6 +204,9 @@ async fn a_probe_asks_redis_issuers_collector_and_databases() {
             .set("state.redis_url", redis.reference())
             .set("jobs.backend", "sqlite")
             .set("jobs.path", database.to_str().unwrap())
+            .set("response_store.backend", "redis")
+            .set("response_store.redis_url", redis.reference())
+            .set("response_store.keys", vec![format!("file:{}", response_key.display())])
             .set("traces.endpoint_url", collector)
             .issuer(&issuer.url(), "")
             .client_with("name = 'a'\nidentities = [{ issuer = 'corp', value = 'a' }]")
@@ -213,6 +218,7 @@ async fn a_probe_asks_redis_issuers_collector_and_databases() {
     for line in [
         "\nredis: state: ok\n",
         "\nredis: budgets: ok\n",
+        "\nredis: responses: ok\n",
         "\nissuer: corp: ok, 1 key\n",
         "\ncollector: http://",
     ] {
@@ -233,6 +239,10 @@ async fn a_probe_asks_redis_issuers_collector_and_databases() {
         .filter(|check| check["ok"] == json!(false))
         .map(|check| check["kind"].as_str().unwrap())
         .collect();
-    assert_eq!(failed, ["redis", "redis", "database", "issuer", "collector"], "{document}");
-    assert_eq!(checked.stderr, "sluice: 5 checks failed\n");
+    assert_eq!(
+        failed,
+        ["redis", "redis", "database", "redis", "issuer", "collector"],
+        "{document}"
+    );
+    assert_eq!(checked.stderr, "sluice: 6 checks failed\n");
 }

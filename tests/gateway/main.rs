@@ -69,6 +69,7 @@ mod hedging;
 mod hostile_upstreams;
 mod idle;
 mod keepalive;
+mod kept_responses;
 mod large_requests;
 mod leaks;
 mod learning;

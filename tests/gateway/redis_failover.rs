@@ -28,7 +28,7 @@ fn config(simulator: &Simulator, reference: &str) -> Config {
 }
 
 /// A master with a replica that has what the master has.
-async fn pair() -> (Redis, Redis) {
+pub(crate) async fn pair() -> (Redis, Redis) {
     let master = Redis::start().await;
     let replica =
         Redis::start_with(&["--replicaof", "127.0.0.1", &master.port().to_string()]).await;
@@ -36,7 +36,7 @@ async fn pair() -> (Redis, Redis) {
     (master, replica)
 }
 
-async fn is_replica_of(replica: &Redis, master: &Redis) {
+pub(crate) async fn is_replica_of(replica: &Redis, master: &Redis) {
     let port = master.port().to_string();
     let role = async || replica.ask(&["ROLE"]).await;
     let is_one = |role: &String| role.contains(&port) && role.contains("connected");
@@ -51,13 +51,13 @@ async fn offset(redis: &Redis) -> u64 {
 }
 
 /// The replica has all that is written by now.
-async fn has_caught_up(replica: &Redis, master: &Redis) {
+pub(crate) async fn has_caught_up(replica: &Redis, master: &Redis) {
     let written = offset(master).await;
     eventually("it has all", async || offset(replica).await, |has| *has >= written).await;
 }
 
 /// The replica takes over, the address leads to it, and the master becomes its replica.
-async fn fail_over(address: &Address, master: &Redis, replica: &Redis) {
+pub(crate) async fn fail_over(address: &Address, master: &Redis, replica: &Redis) {
     assert_eq!(replica.ask(&["REPLICAOF", "NO", "ONE"]).await.trim(), "OK");
     address.leads_to(replica);
     let port = replica.port().to_string();

@@ -2,9 +2,9 @@
 //! for what the gateway or the simulator must say itself.
 //!
 //! A frame is total length and headers length (u32, big-endian), a CRC-32 of these 8 bytes,
-//! headers, payload, and a CRC-32 of all before it. The reader looks and never copies; it leaves
-//! the checksums to the client's SDK, since verifying them would delay bytes that are passed on
-//! in any case.
+//! headers, payload, and a CRC-32 of all before it. The reader looks and never copies. Of bytes that
+//! are passed on it leaves the checksums to the client's SDK; what is translated is verified here,
+//! since its checksums end here ([`Frame::read_verified`]).
 
 use aws_smithy_eventstream::frame::write_message_to;
 use aws_smithy_types::event_stream::{Header, HeaderValue, Message};
@@ -47,7 +47,39 @@ pub enum Kind<'a> {
 #[error("not an event-stream frame")]
 pub struct NotAFrame;
 
+/// Why bytes are no frame that can be trusted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum FrameError {
+    /// They are no frame.
+    #[error(transparent)]
+    NotAFrame(#[from] NotAFrame),
+    /// They were changed on their way.
+    #[error("the checksum of a frame is wrong")]
+    Checksum,
+}
+
 impl<'a> Frame<'a> {
+    /// Reads the frame at the start of `bytes` if both its checksums are right; `Ok(None)` when more bytes
+    /// are needed. The first checksum is verified as soon as it is there, so that nothing is awaited for a
+    /// wrong length.
+    ///
+    /// # Errors
+    /// If they are no frame, or one that was changed on its way.
+    pub fn read_verified(bytes: &'a [u8]) -> Result<Option<Frame<'a>>, FrameError> {
+        let Some(prelude) = bytes.get(..PRELUDE) else {
+            // What is too short or too long is refused before all of the prelude is there.
+            frame_len(bytes)?;
+            return Ok(None);
+        };
+        let Some(frame) = Frame::read(bytes)? else {
+            verify(prelude)?;
+            return Ok(None);
+        };
+        verify(prelude)?;
+        verify(bytes.get(..frame.len).ok_or(NotAFrame)?)?;
+        Ok(Some(frame))
+    }
+
     /// Reads the frame at the start of `bytes`; `Ok(None)` when more bytes are needed.
     pub fn read(bytes: &'a [u8]) -> Result<Option<Frame<'a>>, NotAFrame> {
         let Some(len) = frame_len(bytes)? else { return Ok(None) };
@@ -135,6 +167,15 @@ fn write(message_type: &str, name: &'static str, value: &str, payload: Bytes) ->
     frame.into()
 }
 
+/// Compares the checksum at the end with that of all before it.
+fn verify(bytes: &[u8]) -> Result<(), FrameError> {
+    let (checked, checksum) = bytes.split_last_chunk::<TRAILER>().ok_or(NotAFrame)?;
+    match crc32fast::hash(checked) == u32::from_be_bytes(*checksum) {
+        true => Ok(()),
+        false => Err(FrameError::Checksum),
+    }
+}
+
 fn be_u32(bytes: Option<&[u8]>) -> Option<u32> {
     bytes.and_then(|bytes| bytes.try_into().ok()).map(u32::from_be_bytes)
 }
@@ -162,6 +203,7 @@ mod tests {
             let bytes = unhex(vector["hex"].as_str().unwrap());
             let frame = Frame::read(&bytes).unwrap().unwrap();
             assert_eq!(frame.len, bytes.len());
+            assert_eq!(Frame::read_verified(&bytes).unwrap().unwrap().payload, frame.payload);
             assert_eq!(frame.payload, vector["payload"].as_str().unwrap().as_bytes());
             for (name, value) in vector["headers"].as_object().unwrap() {
                 assert_eq!(frame.header(name), value.as_str(), "{name}");
@@ -192,6 +234,30 @@ mod tests {
     }
 
     #[test]
+    fn a_flipped_bit_anywhere_is_found() {
+        let whole = event("contentBlockDelta", r#"{"delta":{"text":"seven"}}"#);
+        for bit in 0..whole.len() * 8 {
+            let mut bytes = whole.to_vec();
+            bytes[bit / 8] ^= 1 << (bit % 8);
+            // Whatever follows it.
+            bytes.extend_from_slice(&whole);
+            assert!(Frame::read_verified(&bytes).is_err(), "bit {bit}");
+        }
+    }
+
+    #[test]
+    fn a_wrong_length_is_found_before_its_bytes_are_there() {
+        let mut start = event("chunk", "{}").to_vec();
+        start[1] = 1;
+        for len in 0..PRELUDE {
+            assert!(Frame::read_verified(&start[..len]).unwrap().is_none(), "{len}");
+        }
+        assert_eq!(Frame::read_verified(&start[..PRELUDE]).unwrap_err(), FrameError::Checksum);
+        let not_a_frame = Frame::read_verified(&[0, 0, 0, 1]).unwrap_err();
+        assert_eq!(not_a_frame, FrameError::NotAFrame(NotAFrame));
+    }
+
+    #[test]
     fn text_is_no_frame() {
         assert_eq!(Frame::read(b"{\"message\": \"hello\"}").unwrap_err(), NotAFrame);
         assert_eq!(Frame::read(&[0, 0, 0, 1]).unwrap_err(), NotAFrame);
@@ -203,6 +269,7 @@ mod tests {
             if let Ok(Some(frame)) = Frame::read(&bytes) {
                 frame.kind();
             }
+            let _ = Frame::read_verified(&bytes);
         }
 
         #[test]

@@ -5,6 +5,7 @@
 //! them.
 
 use std::borrow::Cow;
+use std::fmt;
 
 use sluice_catalogue::Effort;
 
@@ -96,9 +97,20 @@ pub struct At {
 impl At {
     /// The place as errors name it: `messages[3].content[1]`.
     pub fn param(self) -> String {
-        let index = self.index.map_or_else(String::new, |index| format!("[{index}]"));
-        let part = self.part.map_or_else(String::new, |part| format!(".content[{part}]"));
-        format!("{}{index}{part}", self.list)
+        self.to_string()
+    }
+}
+
+impl fmt::Display for At {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.list)?;
+        if let Some(index) = self.index {
+            write!(f, "[{index}]")?;
+        }
+        if let Some(part) = self.part {
+            write!(f, ".content[{part}]")?;
+        }
+        Ok(())
     }
 }
 
@@ -208,8 +220,8 @@ pub enum MediaSource<'a> {
         /// The account that owns the bucket.
         owner: Option<Cow<'a, str>>,
     },
-    /// At an address that the gateway must fetch first. [`Conversation::remote_media`] lists them; one that is
-    /// left when a body is written is refused.
+    /// At an address that the gateway must fetch first: see [`crate::remote_media`]. One that is left when a body
+    /// is written is refused.
     Url(Cow<'a, str>),
 }
 
@@ -286,42 +298,4 @@ pub enum AnswerFormat<'a> {
         /// Whether the answer must follow it exactly.
         strict: bool,
     },
-}
-
-impl<'a> Conversation<'a> {
-    /// The addresses of images and documents that must be fetched before a body can be written.
-    pub fn remote_media(&self) -> impl Iterator<Item = &str> {
-        let blocks = self.turns.iter().flat_map(|turn| &turn.blocks).flat_map(|block| {
-            let within: &[Block<'_>] = match &block.kind {
-                BlockKind::ToolResult { content, .. } => content,
-                _ => &[],
-            };
-            std::iter::once(block).chain(within)
-        });
-        blocks.filter_map(|block| match &block.kind {
-            BlockKind::Image(media) | BlockKind::Document { media, .. } => match &media.source {
-                MediaSource::Url(url) => Some(url.as_ref()),
-                _ => None,
-            },
-            _ => None,
-        })
-    }
-
-    /// Puts fetched bytes in the place of an address, everywhere.
-    pub fn set_media(&mut self, url: &str, format: &str, base64: &str) {
-        let set = |block: &mut Block<'a>| {
-            if let BlockKind::Image(media) | BlockKind::Document { media, .. } = &mut block.kind
-                && matches!(&media.source, MediaSource::Url(it) if it == url)
-            {
-                media.format = Cow::Owned(format.to_owned());
-                media.source = MediaSource::Base64(Cow::Owned(base64.to_owned()));
-            }
-        };
-        for block in self.turns.iter_mut().flat_map(|turn| &mut turn.blocks) {
-            if let BlockKind::ToolResult { content, .. } = &mut block.kind {
-                content.iter_mut().for_each(set);
-            }
-            set(block);
-        }
-    }
 }

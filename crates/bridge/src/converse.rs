@@ -4,6 +4,7 @@ mod answer;
 mod json_answer;
 mod params;
 mod read;
+mod shapes;
 mod stop;
 mod stream_reader;
 mod stream_writer;

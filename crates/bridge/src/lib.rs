@@ -9,6 +9,7 @@
 //! Nothing is dropped in silence: see [`Report`].
 
 mod answer;
+mod caching;
 pub mod chat;
 pub mod conversation;
 pub mod converse;
@@ -20,7 +21,9 @@ mod json;
 mod media;
 pub mod messages;
 mod model;
+pub mod remote_media;
 mod report;
+mod request_metadata;
 pub mod responses;
 mod source;
 mod stream;
@@ -29,6 +32,7 @@ mod translation;
 mod value;
 
 pub use answer::{Answer, AnswerError, Content, Event, StopReason};
+pub use caching::CachePolicy;
 pub use model::Model;
 pub use report::{DropPolicy, Refusal, Report};
 pub use source::Source;

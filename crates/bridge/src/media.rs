@@ -71,6 +71,25 @@ pub(crate) fn of_name(name: &str) -> Option<(MediaKind, &'static str)> {
     found.map(|(format, kind, ..)| (*kind, *format))
 }
 
+/// Whether bytes begin as those of an image or a document of this format do. A text is UTF-8 and has no zero byte.
+pub(crate) fn begins_like(format: &str, bytes: &[u8]) -> bool {
+    const ZIP: &[u8] = b"PK\x03\x04";
+    const OLE: &[u8] = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1";
+    match format {
+        "png" => bytes.starts_with(b"\x89PNG\r\n\x1a\n"),
+        "jpeg" => bytes.starts_with(b"\xff\xd8\xff"),
+        "gif" => bytes.starts_with(b"GIF87a") || bytes.starts_with(b"GIF89a"),
+        "webp" => bytes.starts_with(b"RIFF") && bytes.get(8..12) == Some(b"WEBP"),
+        "pdf" => bytes.starts_with(b"%PDF-"),
+        "docx" | "xlsx" => bytes.starts_with(ZIP),
+        "doc" | "xls" => bytes.starts_with(OLE),
+        "csv" | "html" | "txt" | "md" => {
+            std::str::from_utf8(bytes).is_ok() && memchr::memchr(0, bytes).is_none()
+        }
+        _ => false,
+    }
+}
+
 /// The media type and the base64 of a data URL; `None` for every other text, also for a data URL in another
 /// encoding or without data.
 pub(crate) fn data_url<'a>(url: &Cow<'a, str>) -> Option<(String, Cow<'a, str>)> {

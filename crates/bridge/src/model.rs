@@ -36,6 +36,10 @@ pub struct Model {
     pub takes_video: bool,
     /// Whether it takes cache points.
     pub takes_cache_points: bool,
+    /// Whether a prompt may stay cached for an hour.
+    pub takes_hour_cache: bool,
+    /// Fewest tokens of a cached prefix; `None` if that is not known.
+    pub min_cache_tokens: Option<u32>,
     /// Whether it takes `temperature`, `top_p` and `top_k`.
     pub takes_sampling: bool,
     /// Whether Converse enforces a JSON schema for its answer.
@@ -80,6 +84,8 @@ impl Model {
         let has = |feature| facts.has(feature).unwrap_or(false);
         // Of a model that the catalogue does not list nothing can be said.
         let unless_known = |feature| facts.has(feature).unwrap_or(!facts.is_listed);
+        let standard = facts.prices.standard.as_ref();
+        let has_hour_price = standard.is_some_and(|tier| tier.base.cache_write_1h.is_some());
         let thinking = match family {
             _ if !unless_known("thinking") => ThinkingForm::None,
             Family::Anthropic if has("thinking_always_on") => ThinkingForm::Always,
@@ -106,6 +112,8 @@ impl Model {
             takes_video: unless_known("video"),
             takes_cache_points: has("prompt_caching")
                 && matches!(family, Family::Anthropic | Family::Nova),
+            takes_hour_cache: is_claude && has_hour_price,
+            min_cache_tokens: facts.min_cache_tokens,
             takes_sampling: facts.has("sampling").unwrap_or(true),
             // Some models have it by both names, older ones by that of every API alone.
             takes_json_schema: has("converse_json_schema") || has("structured_output"),

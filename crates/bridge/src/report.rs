@@ -1,7 +1,7 @@
 //! What a translation could not carry: what it refuses, and what it left out by the operator's leave.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// A request that a bridge can't carry.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -24,6 +24,9 @@ pub struct DropPolicy {
     pub drops: bool,
     /// Exceptions, by the parameter's name in the client's API.
     pub fields: BTreeMap<String, bool>,
+    /// Parameters that AWS's records of the request are to show, by the client's names of them: `metadata`, `user`,
+    /// `safety_identifier`.
+    pub recorded: BTreeSet<String>,
     /// Whether the model answers in place of the one that was asked for. What tunes a model, such as a
     /// temperature, was meant for that one, and is left out where this one does not take it.
     pub is_for_another_model: bool,
@@ -75,6 +78,20 @@ impl<'p> Report<'p> {
         } else {
             self.dropped(param.to_owned());
         }
+    }
+
+    /// The same for a part of the parameter with this name.
+    pub fn part_of_advice(&mut self, param: &str, name: &str, why: &str) {
+        if self.policy.fields.get(param) == Some(&false) {
+            self.unsupported(param, false, why);
+        } else {
+            self.dropped(name.to_owned());
+        }
+    }
+
+    /// Whether AWS's records of the request are to show this parameter.
+    pub fn is_recorded(&self, param: &str) -> bool {
+        self.policy.recorded.contains(param)
     }
 
     /// A top-level parameter that tunes a model, and that this one does not take.

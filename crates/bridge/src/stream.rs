@@ -1,7 +1,7 @@
 //! A stream's way through the hub: frames of ConverseStream in, the client's events out.
 //!
 //! The translator holds no more than one frame and a few counters, unless a JSON answer must be checked as a
-//! whole. A stream without its last event is a failure: it gets no ordinary end.
+//! whole or the last event repeats the answer; it says how much it holds, within bounds. A stream without its last event is a failure: it gets no ordinary end.
 
 use sluice_bedrock::dialect::DialectError;
 use sluice_bedrock::event_stream::Frame;
@@ -74,12 +74,30 @@ impl StreamTranslator {
         self.has_stopped
     }
 
-    /// Of Responses: the JSON of the output's items that are done, with commas between them, for what the
-    /// gateway keeps of a conversation. Empty for others.
-    pub fn response_output(&self) -> String {
+    /// How many bytes are held of what has come: text that must be checked as a whole, or that the last event
+    /// repeats.
+    pub fn held_bytes(&self) -> usize {
+        let by_writer = match &self.writer {
+            Writer::Responses(writer) => writer.held_bytes(),
+            Writer::Messages(writer) | Writer::Invoke(writer) => writer.held_bytes(),
+            Writer::Chat(_) | Writer::Converse(_) => 0,
+        };
+        self.reader.held_bytes() + by_writer
+    }
+
+    /// Of Responses, once the upstream's last event has come: the response that the last event will have. `None` for
+    /// others, and for a stream that has failed.
+    pub fn response(&self) -> Option<Vec<u8>> {
         match &self.writer {
-            Writer::Responses(writer) => String::from_utf8(writer.output()).unwrap_or_default(),
-            _ => String::new(),
+            Writer::Responses(writer) if self.has_stopped && !self.has_ended => writer.response(),
+            _ => None,
+        }
+    }
+
+    /// Of Responses: says in what follows whether the gateway keeps the response.
+    pub fn set_stored(&mut self, is_stored: bool) {
+        if let Writer::Responses(writer) = &mut self.writer {
+            writer.set_stored(is_stored);
         }
     }
 

@@ -20,7 +20,7 @@ pub(crate) struct Value<'a>(&'a str);
 pub(crate) struct Members<'a>(Vec<(Cow<'a, str>, Value<'a>)>);
 
 /// A text with its escapes resolved, borrowed if it has none.
-#[derive(Deserialize)]
+#[derive(Debug, Deserialize)]
 pub(crate) struct Unescaped<'a>(#[serde(borrow)] pub(crate) Cow<'a, str>);
 
 impl<'a> From<&'a RawValue> for Value<'a> {

@@ -70,7 +70,8 @@ const SECTIONS: [Section; 5] = [
     Section {
         heading: "## InvokeModel with a body for Claude",
         source: Source::InvokeClaude,
-        base: r#"{"anthropic_version":"bedrock-2023-05-31","max_tokens":9000,"messages":[{"role":"user","content":"Hi"}]}"#,
+        base: r#"{"anthropic_version":"bedrock-2023-05-31","max_tokens":9000,"messages":[{"role":"user","content":"Hi"}],
+            "tools":[{"name":"f","input_schema":{"type":"object"}}]}"#,
         targets: &[Target::Converse(NOVA)],
     },
 ];
@@ -108,6 +109,29 @@ fn each_row_says_what_becomes_of_its_members() {
         let _ = writeln!(wrong, "- {line}\n+ {wanted}\n");
     }
     assert!(wrong.is_empty(), "{wrong}");
+}
+
+/// Members that the two APIs have apart, each with a row in both sections.
+const APART: [&str; 2] = ["model", "stream"];
+
+#[test]
+fn a_body_for_claude_becomes_the_same_for_nova_by_invoke_model_and_by_messages() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/translation-fields.md");
+    let page = std::fs::read_to_string(path).unwrap();
+    let [_, _, messages, _, invoke] = &SECTIONS;
+    let (_, rows) = page.split_once(&format!("{}\n", messages.heading)).unwrap();
+    let rows = rows.split("\n## ").next().unwrap();
+    let mut compared = 0;
+    for row in rows.lines().filter(|line| line.starts_with("| `\"")) {
+        let snippet = row.split('`').nth(1).unwrap();
+        if APART.iter().any(|name| snippet.starts_with(&format!("\"{name}\""))) {
+            continue;
+        }
+        let nova = Target::Converse(NOVA);
+        assert_eq!(cell(invoke, snippet, nova), cell(messages, snippet, nova), "{snippet}");
+        compared += 1;
+    }
+    assert!(compared > 50, "{compared} rows");
 }
 
 /// A row with the cells that it must have: `| members | cell for each target | note |`.

@@ -7,9 +7,12 @@
 //! | `source` | the client's form: `chat_completions`, `responses`, `messages`, `converse`, `invoke_claude` |
 //! | `model` | the target's base id; its facts are those of the shipped catalogue at the runtime endpoint |
 //! | `drop` | `true`, or a list of parameters that may be left out |
+//! | `recorded` | parameters that become pairs of `requestMetadata` |
+//! | `cache` | what the operator wants of prompt caches: `{"adds_points", "min_ttl"}` |
 //! | `request` | the client's body |
 //! | `upstream` | the body that the target gets, with the order of its keys |
 //! | `refusal` | instead: `{"param", "message", "is_of_model"}`; `message` may be a part of it |
+//! | `added` | the names of what was added to cache the prompt |
 //! | `dropped` | the names of what was left out |
 //! | `answer`, `client` | the target's answer, and what the client gets for it |
 //! | `frames`, `events` | a stream: `[["messageStart", {..}], ..]`, an exception as `["!throttlingException", {..}]`; and the client's stream as a list of its lines without the blank ones (of event streams: `name {payload}`) |
@@ -27,7 +30,8 @@ use serde_json::value::RawValue;
 use sluice_bedrock::ModelId;
 use sluice_bedrock::dialect::DialectError;
 use sluice_bedrock::event_stream::{self, Frame, Kind};
-use sluice_bridge::{AnswerContext, DropPolicy, Model, Source, Stamp, translate};
+use sluice_bridge::conversation::CacheTtl;
+use sluice_bridge::{AnswerContext, CachePolicy, DropPolicy, Hub, Model, Source, Stamp};
 use sluice_catalogue::Catalogue;
 
 #[derive(Deserialize)]
@@ -41,6 +45,11 @@ struct Case<'a> {
     about: Option<String>,
     #[serde(default)]
     drop: Option<Drop>,
+    #[serde(default)]
+    recorded: Vec<String>,
+    cache: Option<Caching>,
+    #[serde(default)]
+    added: Vec<String>,
     #[serde(borrow)]
     request: &'a RawValue,
     #[serde(borrow)]
@@ -63,6 +72,14 @@ struct Case<'a> {
 enum Drop {
     All(bool),
     Fields(Vec<String>),
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Caching {
+    #[serde(default)]
+    adds_points: bool,
+    min_ttl: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -111,7 +128,7 @@ fn check(file: &Path, text: &str) -> Result<(), String> {
     let id = ModelId::new(&case.model).map_err(|error| error.to_string())?;
     let facts = Catalogue::shipped().facts(&id, "us-east-1").unwrap_or_default();
     let model = Model::of(&case.model, &facts);
-    let policy = match &case.drop {
+    let mut policy = match &case.drop {
         None => DropPolicy::default(),
         Some(Drop::All(drops)) => DropPolicy { drops: *drops, ..DropPolicy::default() },
         Some(Drop::Fields(names)) => DropPolicy {
@@ -119,7 +136,18 @@ fn check(file: &Path, text: &str) -> Result<(), String> {
             ..DropPolicy::default()
         },
     };
-    let translated = translate(source, case.request.get().as_bytes(), &model, &policy);
+    policy.recorded = case.recorded.iter().cloned().collect();
+    let request = case.request.get().as_bytes();
+    let mut added = Vec::new();
+    let translated = Hub::read(source, request, &policy).and_then(|mut hub| {
+        if let Some(Caching { adds_points, min_ttl }) = &case.cache {
+            let is_long = min_ttl.as_deref() == Some("1h");
+            let min_ttl = if is_long { CacheTtl::Hour } else { CacheTtl::FiveMinutes };
+            let policy = CachePolicy { adds_points: *adds_points, min_ttl };
+            added = hub.conversation.cache_by(policy, &model);
+        }
+        hub.write(&model, &policy)
+    });
     let translation = match (translated, &case.refusal) {
         (Err(refusal), Some(expected)) => {
             let is_same = refusal.param == expected.param
@@ -141,6 +169,9 @@ fn check(file: &Path, text: &str) -> Result<(), String> {
     match case.upstream {
         Some(expected) => same("upstream", expected.get(), &body)?,
         None => missing.push(("upstream", pretty(&body))),
+    }
+    if added != case.added {
+        return Err(format!("added {added:?}, not {:?}", case.added));
     }
     let dropped: Vec<&str> = translation.dropped.iter().map(AsRef::as_ref).collect();
     if dropped != case.dropped {

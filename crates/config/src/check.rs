@@ -15,6 +15,7 @@ mod issuers;
 mod jobs;
 mod legacy;
 mod network;
+mod response_store;
 mod state;
 mod targets;
 mod traces;
@@ -82,6 +83,7 @@ pub(super) fn check(
         legacy,
         state: checker.state(&raw.state, &jobs.backend),
         jobs,
+        response_store: checker.response_store(&raw.response_store),
         log: raw.log.clone(),
         usage_log: checker.usage_log(&raw.usage_log),
         traces: checker.traces(&raw.traces),

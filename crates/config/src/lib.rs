@@ -70,14 +70,15 @@ pub use lifecycle::{ModelLife, replacement};
 pub use listening::{AdminListener, AdminTls, Listening};
 pub use log_filter::log_filter;
 pub use model::{
-    ApiSettings, Apis, Auth, Balance, BearerToken, Budget, BudgetStore, CatalogueSettings,
-    ClientAuth, ClientCertificates, ClientConfig, ClientPolicy, Config, EmbeddingsSettings,
-    Fallback, Guardrail, Guardrails, Hedge, Issuer, IssuerKeys, JobQueue, Jobs, JobsBackend,
-    KeyPair, Learning, Legacy, LegacyAction, LegacyGroup, LegacyMock, LegacyPrompts, LimitKey,
-    Limits, Log, LogFormat, OnUnsupported, Price, PriceRate, PriceTier, Priority, Proxies, Queue,
-    Quota, RedisKind, Reserve, ResponsesSettings, Retired, Retry, Route, Server, SharedRedis,
-    SharedState, State, StateBackend, StoreResponses, Strategy, Target, Tls, TlsVersion,
-    TokenAlgorithm, TokenIdentity, TraceProtocol, Traces, Translate, Trust, Unrouted,
+    ApiSettings, Apis, Auth, Balance, BearerToken, Budget, BudgetStore, CacheTtl,
+    CatalogueSettings, ClientAuth, ClientCertificates, ClientConfig, ClientPolicy, Config,
+    EmbeddingsSettings, Fallback, Guardrail, Guardrails, Hedge, Issuer, IssuerKeys, JobQueue, Jobs,
+    JobsBackend, KeyPair, Learning, Legacy, LegacyAction, LegacyGroup, LegacyMock, LegacyPrompts,
+    LimitKey, Limits, Log, LogFormat, OnUnsupported, Price, PriceRate, PriceTier, Priority,
+    PromptCaching, Proxies, Queue, Quota, RecordedParameter, RedisKind, RemoteMediaSettings,
+    Reserve, ResponseStore, ResponseStoreBackend, ResponsesSettings, Retired, Retry, Route, Server,
+    SharedRedis, SharedState, State, StateBackend, StoreResponses, Strategy, Target, Tls,
+    TlsVersion, TokenAlgorithm, TokenIdentity, TraceProtocol, Traces, Translate, Trust, Unrouted,
     UnsupportedParameters, Upstream, UsageLog,
 };
 pub use reference::secret_named;

@@ -14,6 +14,7 @@ mod money;
 mod network;
 mod policy;
 mod prices;
+mod response_store;
 mod state;
 mod targets;
 mod traces;
@@ -28,8 +29,9 @@ use serde::{Deserialize, Serialize};
 use smart_default::SmartDefault;
 
 pub use apis::{
-    ApiSettings, Apis, EmbeddingsSettings, OnUnsupported, ResponsesSettings, StoreResponses,
-    Translate, UnsupportedParameters,
+    ApiSettings, Apis, CacheTtl, EmbeddingsSettings, OnUnsupported, PromptCaching,
+    RecordedParameter, RemoteMediaSettings, ResponsesSettings, StoreResponses, Translate,
+    UnsupportedParameters,
 };
 pub use clients::{
     Auth, BearerToken, ClientConfig, Issuer, IssuerKeys, KeyPair, TokenAlgorithm, TokenIdentity,
@@ -41,6 +43,7 @@ pub use network::{
 };
 pub use policy::{Budget, BudgetStore, ClientPolicy, Guardrail, Guardrails};
 pub use prices::{Price, PriceRate, PriceTier};
+pub use response_store::{ResponseStore, ResponseStoreBackend};
 pub use state::{RedisKind, SharedRedis, SharedState, State, StateBackend};
 pub use targets::{Quota, Reserve, Target};
 pub use traces::{TraceProtocol, Traces};
@@ -96,6 +99,8 @@ pub struct Config {
     pub legacy: Legacy,
     /// The job queue behind the legacy endpoints.
     pub jobs: Jobs,
+    /// The store of responses that the gateway keeps itself.
+    pub response_store: ResponseStore,
     /// The gateway's own log.
     pub log: Log,
     /// Records of what requests have used, if they are wanted.

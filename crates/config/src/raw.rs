@@ -19,15 +19,17 @@ use serde::Deserialize;
 use serde::Serialize;
 use smart_default::SmartDefault;
 
-pub(super) use apis::{RawApis, RawEmbeddings, RawMessages, RawModels, RawOpenAiApi, RawResponses};
+pub(super) use apis::{
+    RawApis, RawEmbeddings, RawMessages, RawModels, RawOpenAiApi, RawRemoteMedia, RawResponses,
+};
 pub(super) use clients::{RawClient, RawIssuer};
 pub(super) use jobs::RawJobs;
 
 use super::endpoint::Endpoint;
 use super::model::{
     Auth, Balance, CatalogueSettings, Fallback, Hedge, Learning, Legacy, Limits, Log, Price, Queue,
-    Quota, RedisKind, Retry, Server, SharedState, StateBackend, StoreResponses, Target, Traces,
-    Upstream, UsageLog,
+    Quota, RedisKind, ResponseStore, Retry, Server, SharedState, StateBackend, StoreResponses,
+    Target, Traces, Upstream, UsageLog,
 };
 #[cfg(test)]
 use super::proxy::ProxyUrl;
@@ -88,6 +90,8 @@ pub(super) struct RawConfig {
     pub(super) legacy: RawLegacy,
     /// The job queue behind the legacy endpoints.
     pub(super) jobs: RawJobs,
+    /// The store of responses that the gateway keeps itself, for models whose upstream stores none.
+    pub(super) response_store: ResponseStore,
     /// The gateway's own log.
     pub(super) log: Log,
     /// Records of what requests have used.

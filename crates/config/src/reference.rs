@@ -120,6 +120,7 @@ impl Resolver<'_> {
         let several = ["sentinel", "cluster"].iter().any(|kind| is("state", "redis_kind", kind));
         match at.to_string().as_str() {
             "jobs.redis_url" => is("jobs", "backend", "redis"),
+            "response_store.redis_url" => is("response_store", "backend", "redis"),
             "state.redis_url" => is("state", "backend", "redis") || !several,
             _ => true,
         }

@@ -1,4 +1,4 @@
-//! The keys that take effect at the next start only: those of listeners, jobs and logs.
+//! The keys that take effect at the next start only: those of listeners, stores, jobs and logs.
 
 use super::model::Config;
 
@@ -34,7 +34,8 @@ fn fixed_keys(running: &Config, newer: &Config) -> impl Iterator<Item = (&'stati
     ];
     let others = compare!(running, newer:
         legacy.listen, legacy.session_ttl, legacy.max_sessions, legacy.max_session_bytes,
-        legacy.max_turns, jobs, state, log, usage_log, traces,
+        legacy.max_turns, jobs, state,
+        response_store.backend, response_store.timeout, log, usage_log, traces,
     );
     server.into_iter().chain(tls).chain(others)
 }

@@ -11,9 +11,10 @@ use super::super::counted;
 use super::super::progress::Progress;
 use super::report::Report;
 use crate::auth::fetch_keys;
-use crate::config::{self, BudgetStore, Config, JobsBackend};
+use crate::config::{self, BudgetStore, Config, JobsBackend, ResponseStoreBackend};
 use crate::jobs;
 use crate::pipeline::Gateway;
+use crate::response_store;
 use crate::storage::redis::{RedisFailure, Server};
 use crate::storage::sums;
 use crate::system::time::timeout;
@@ -66,6 +67,24 @@ pub(super) async fn probe(gateway: &Gateway, report: &mut Report) {
         }
         JobsBackend::Redis { url, .. } => {
             ask("redis", "jobs", report, ping(Server::at(url.expose(), LIMIT))).await;
+        }
+    }
+    match &config.response_store.backend {
+        ResponseStoreBackend::Off => {}
+        ResponseStoreBackend::Sqlite { path } => {
+            ask("database", "responses", report, async {
+                if let Some(missing) = not_created(path)? {
+                    return Ok(missing);
+                }
+                response_store::check_store(&config.response_store, uncounted())
+                    .await
+                    .map_err(|error| error.to_string())?;
+                Ok(path.display().to_string())
+            })
+            .await;
+        }
+        ResponseStoreBackend::Redis { url, .. } => {
+            ask("redis", "responses", report, ping(Server::at(url.expose(), LIMIT))).await;
         }
     }
     for issuer in &config.issuers {

@@ -60,6 +60,7 @@ fn routed(candidates: &[usize]) -> RoutedRequest {
         fallback_from: None,
         may_await_grant: true,
         responses: None,
+        continues_kept: false,
         translations: None,
         betas: Default::default(),
     }

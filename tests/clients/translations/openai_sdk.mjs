@@ -126,6 +126,34 @@ async function response_thinking_loop(model) {
   assert.ok(thoughts.length === 3 && thoughts.every((item) => item.encrypted_content));
 }
 
+// The server keeps the state: each request names the response before it.
+async function kept_response_loop(model) {
+  const asked = { model, tools: functions };
+  const first = await client.responses.create({ ...asked, input: "One sim:tool_calls=2" });
+  assert.equal(first.store, true);
+  const calls = first.output.filter((item) => item.type === "function_call");
+  assert.deepEqual(calls.map((call) => call.name), NAMES);
+  const input = calls.map(({ call_id }) => ({ type: "function_call_output", call_id, output: "fine" }));
+  const streamed = { ...asked, input, previous_response_id: first.id };
+  const second = await client.responses.stream(streamed).finalResponse();
+  assert.deepEqual([second.previous_response_id, second.store], [first.id, true]);
+  const previous_response_id = second.id;
+  const third = await client.responses.create({ ...asked, input: "Three", previous_response_id });
+  assert.ok(third.output_text);
+
+  const read = await client.responses.retrieve(third.id);
+  assert.deepEqual(read.output, third.output);
+  const kinds = [];
+  for await (const item of client.responses.inputItems.list(third.id, { limit: 2, order: "asc" })) {
+    if (item.type !== "reasoning") kinds.push(item.type);
+  }
+  const results = ["function_call_output", "function_call_output", "message", "message"];
+  assert.deepEqual(kinds, ["message", "function_call", "function_call", ...results]);
+  await assert.rejects(client.responses.cancel(third.id), OpenAI.BadRequestError);
+  await client.responses.delete(third.id);
+  await assert.rejects(client.responses.retrieve(third.id), OpenAI.NotFoundError);
+}
+
 async function response_parsed(model) {
   const text = { format: zodTextFormat(Report, "report") };
   const answer = await client.responses.parse({ model, input: "Rome", text, store: false });
@@ -157,6 +185,7 @@ await run([
   [parsed, "claude nova gpt"],
   [response_loop, "claude nova nova2 gpt"],
   [response_thinking_loop, "claude claude4 gpt"],
+  ...(job.kept ?? []).map((families) => [kept_response_loop, families]),
   [response_parsed, "claude nova gpt"],
   [errors, "claude nova"],
 ]);

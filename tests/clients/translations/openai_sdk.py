@@ -141,6 +141,49 @@ def response_thinking_loop(model):
     assert len(thoughts) == 3 and all(it.encrypted_content for it in thoughts), thoughts
 
 
+def kept_response_loop(model):
+    """The server keeps the state: each request names the response before it."""
+    asked = dict(model=model, tools=FUNCTIONS)
+    first = CLIENT.responses.create(input="One sim:tool_calls=2", **asked)
+    assert first.store is True and first.previous_response_id is None, first
+    calls = [it for it in first.output if it.type == "function_call"]
+    assert [call.name for call in calls] == NAMES, first
+    outputs = [
+        {"type": "function_call_output", "call_id": call.call_id, "output": "fine"}
+        for call in calls
+    ]
+    with CLIENT.responses.stream(input=outputs, previous_response_id=first.id, **asked) as stream:
+        for _ in stream:
+            pass
+        second = stream.get_final_response()
+    assert (second.previous_response_id, second.store) == (first.id, True), second
+    third = CLIENT.responses.create(input="Three", previous_response_id=second.id, **asked)
+    assert third.output_text and third.previous_response_id == second.id, third
+
+    assert CLIENT.responses.retrieve(third.id) == third
+    items = list(CLIENT.responses.input_items.list(third.id, limit=2, order="asc"))
+    kinds = [it.type for it in items if it.type != "reasoning"]
+    wanted = ["message", *["function_call"] * 2, *["function_call_output"] * 2]
+    assert kinds == [*wanted, "message", "message"], kinds
+    assert len({it.id for it in items}) == len(items), items
+    assert items[0].content[0].text.startswith("One"), items[0]
+    try:
+        CLIENT.responses.cancel(third.id)
+        raise AssertionError("it is complete")
+    except openai.BadRequestError as error:
+        assert error.type == "invalid_request_error", error
+    CLIENT.responses.delete(third.id)
+    for gone in (
+        lambda: CLIENT.responses.retrieve(third.id),
+        lambda: CLIENT.responses.create(input="x", previous_response_id=third.id, **asked),
+    ):
+        try:
+            gone()
+            raise AssertionError("it is deleted")
+        except openai.NotFoundError as error:
+            assert third.id in str(error), error
+
+
 def response_parsed(model):
     asked = dict(model=model, input="Rome", text_format=Report, store=False)
     assert isinstance(CLIENT.responses.parse(**asked).output_parsed, Report)
@@ -201,6 +244,7 @@ job.run(
         (parsed, "claude nova nova2 gpt"),
         (response_loop, "claude nova nova2 gpt"),
         (response_thinking_loop, "claude claude4 gpt"),
+        *[(kept_response_loop, families) for families in JOB.get("kept", [])],
         (response_parsed, "claude nova gpt"),
         (response_image, "claude nova gpt"),
         (errors, "claude nova"),

@@ -103,7 +103,7 @@ async fn no_other_client_can_use_an_id_and_none_can_make_one_up() {
         let error = &refused["error"];
         assert_eq!(
             (&error["type"], &error["code"]),
-            (&"invalid_request_error".into(), &Value::Null)
+            (&"invalid_request_error".into(), &"previous_response_not_found".into())
         );
         assert_eq!(error["param"], "previous_response_id");
         if !id.is_empty() {

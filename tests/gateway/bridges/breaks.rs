@@ -11,8 +11,21 @@ fn endings() -> Vec<(&'static str, Vec<u8>, &'static str)> {
         ("it breaks off", Vec::new(), "stream_broken"),
         ("it breaks off within a frame", half.to_vec(), "stream_broken"),
         ("an exception", exception("modelStreamErrorException").to_vec(), "stream_exception"),
+        (
+            "a bit is flipped on the way",
+            flipped(&frames(&["hel", "lo"])[2..].concat()),
+            "stream_broken",
+        ),
         ("garbage", b"this is no frame at all".to_vec(), "stream_broken"),
     ]
+}
+
+/// Frames of which the first has another text than was sent.
+fn flipped(frames: &[u8]) -> Vec<u8> {
+    let text = frames.windows(6).position(|it| it == br#""text""#).unwrap_or(20);
+    let mut frames = frames.to_vec();
+    frames[text + 9] ^= 1;
+    frames
 }
 
 /// A stream whose connection closes behind these bytes.
@@ -62,6 +75,7 @@ async fn a_failure_before_the_client_got_a_byte_falls_back() {
         stream(&[exception("throttlingException")]),
         stream(&[begun.clone().into(), exception("serviceUnavailableException")]),
         stream(&[b"this is no frame at all".as_slice().into()]),
+        stream(&[flipped(&begun).into(), frames(&["hello"])[1..].concat().into()]),
     ] {
         let upstream = Bedrock::start(move |number, _| match number {
             1 => failed.clone(),

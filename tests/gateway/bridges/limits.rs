@@ -151,6 +151,31 @@ async fn an_answer_that_finds_no_room_is_an_overload_and_blames_no_target() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn text_that_a_stream_holds_for_a_check_counts_as_in_flight() {
+    let upstream = Bedrock::start(|_, _| {
+        let piece = "x".repeat(LARGE / 10);
+        let all = frames(&[piece.as_str(); 10]);
+        let head =
+            format!("HTTP/1.1 200 X\r\ncontent-type: {}\r\n\r\n", event_stream::CONTENT_TYPE);
+        let (texts, end) = all.split_at(11);
+        [head.as_bytes(), &texts.concat(), PAUSE, &end.concat()].concat()
+    })
+    .await;
+    let json = with(chat(), "response_format", json!({ "type": "json_object" }));
+    let body = with(json, "stream", true);
+    let (gateway, first) = with_little_room(&upstream, &body).await;
+    let text = post(&gateway, CHAT, &body).await.text();
+    let all = events(&text);
+    let error = &all.last().unwrap()["error"];
+    assert!(error["message"].as_str().unwrap().contains("overloaded"), "{text}");
+    assert!(!text.contains("[DONE]"), "{text}");
+    assert_eq!(unheld(&gateway, "no_room").await, 1.0);
+    assert_eq!(gateway.access_log(1).await[0]["outcome"], "overloaded");
+    first.abort();
+    in_flight(&gateway, |bytes| bytes == 0.0).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_stream_whose_frame_finds_no_room_ends_with_an_error() {
     let upstream = Bedrock::start(|_, _| {
         let all = frames(&["hello", &"x".repeat(LARGE)]);

@@ -1,9 +1,11 @@
 //! Requests that are translated for a target which does not take the client's API, and their answers.
 
 mod breaks;
+mod caching;
 mod fallback;
 mod families;
 mod limits;
+mod remote_media;
 mod simulated;
 mod streams;
 mod whole;

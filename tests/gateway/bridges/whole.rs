@@ -218,7 +218,7 @@ async fn the_list_has_the_models_that_a_translation_reaches() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_schema_that_the_targets_own_api_leaves_aside_is_enforced_by_a_translation() {
+async fn a_form_of_the_answer_that_the_targets_own_api_leaves_aside_is_enforced_by_a_translation() {
     const OSS: &str = "openai.gpt-oss-120b-1:0";
     let upstream = Bedrock::start(|_, _| converse_text("hello")).await;
     let gateway = gateway(&upstream, &[("oss", OSS)], |config| config).await;
@@ -226,10 +226,12 @@ async fn a_schema_that_the_targets_own_api_leaves_aside_is_enforced_by_a_transla
     let format = json!({ "type": "json_schema", "json_schema": schema });
     post(&gateway, CHAT, &with(chat(), "response_format", format)).await;
     post(&gateway, CHAT, &with(chat(), "response_format", json!({ "type": "text" }))).await;
+    post(&gateway, CHAT, &with(chat(), "response_format", json!({ "type": "json_object" }))).await;
     let seen = upstream.seen();
     assert_eq!(seen[0].path, format!("/model/{OSS}/converse"));
     assert_eq!(seen[0].body["toolConfig"]["toolChoice"]["tool"]["name"], "answer");
     assert_eq!(seen[1].path, CHAT);
+    assert_eq!(seen[2].path, format!("/model/{OSS}/converse"));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -30,10 +30,14 @@ const MODELS: [(&str, &str); 9] = [
     ("breaking", "us.amazon.nova-lite-v1:0"),
 ];
 
+/// The variable with the key that encrypts what the gateway keeps.
+const KEY_VARIABLE: &str = "RESPONSE_KEY";
+
 /// A simulator, and a gateway in front of it with a route for each family.
 struct Bench {
     simulator: Simulator,
     gateway: Gateway,
+    keeps_responses: bool,
 }
 
 impl Bench {
@@ -54,8 +58,20 @@ impl Bench {
         }
         // This Claude has Messages by InvokeModel alone.
         config = config.set("targets.invoked.surfaces", vec!["invoke_model", "converse"]);
-        let gateway = Gateway::start(&change(config)).await;
-        Bench { simulator, gateway }
+        let variables = [(KEY_VARIABLE, "what-encrypts-responses-in-tests")];
+        let gateway = Gateway::start_with(&change(config), &variables).await;
+        Bench { simulator, gateway, keeps_responses: false }
+    }
+
+    /// The same with a gateway that keeps responses.
+    async fn that_keeps_responses() -> Bench {
+        let bench = Bench::start_with(|config| {
+            config
+                .set("response_store.backend", "sqlite")
+                .set("response_store.keys", vec![format!("env:{KEY_VARIABLE}")])
+                .set("response_store.timeout", "10s")
+        });
+        Bench { keeps_responses: true, ..bench.await }
     }
 
     /// Runs a client, which fails with the cases that failed, and returns the names of those that went through.
@@ -70,7 +86,14 @@ impl Bench {
         let models: serde_json::Map<String, serde_json::Value> =
             MODELS.map(|(family, _)| (family.to_owned(), family.into())).into_iter().collect();
         let base_url = format!("{}{prefix}", self.gateway.url());
-        let job = json!({ "base_url": base_url, "api_key": "any-key", "models": models });
+        // The families whose responses the gateway keeps.
+        let kept = if self.keeps_responses { vec!["claude claude4 nova nova2"] } else { vec![] };
+        let job = json!({
+            "base_url": base_url,
+            "api_key": "any-key",
+            "models": models,
+            "kept": kept,
+        });
         let work = fed(command, job.to_string().into_bytes());
         let said = within(Duration::from_secs(240), "a client", work).await;
         serde_json::from_str(&said).unwrap()

@@ -15,6 +15,8 @@ pub struct Parameters {
     pub stream: bool,
     /// Whether a stream of Chat Completions is to tell its usage at the end.
     pub include_usage: bool,
+    /// Whether the answer is to be JSON, by a schema or by none: of OpenAI's APIs.
+    pub asks_for_json: bool,
     /// Whether the upstream is to store the answer: of Responses, unless the request says otherwise.
     pub store: bool,
     /// Whether the request itself says so.

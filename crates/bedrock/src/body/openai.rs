@@ -44,9 +44,15 @@ impl Peek {
     /// Reads the form that an answer is to have: `{"type": "json_schema", ..}`, or another type.
     pub(super) fn answer_format(&mut self, scanner: &mut Scanner<'_>) -> Result<(), JsonError> {
         scanner.object(|key, scanner| {
-            if key == "type" && scanner.value()?.0 == b"\"json_schema\"" {
+            if key != "type" {
+                return Ok(());
+            }
+            let (kind, _) = scanner.value()?;
+            if kind == b"\"json_schema\"" {
                 self.features.add(Features::STRUCTURED_OUTPUT);
             }
+            self.parameters.asks_for_json |=
+                [&b"\"json_schema\""[..], b"\"json_object\""].contains(&kind);
             Ok(())
         })
     }

@@ -8,6 +8,7 @@ use super::request::Reader;
 use crate::conversation::{AnswerFormat, CacheTtl, Thinking, ThinkingDisplay};
 use crate::effort;
 use crate::fields;
+use crate::request_metadata::record;
 use crate::value::Value;
 
 impl<'a> Reader<'_, '_, 'a> {
@@ -200,10 +201,22 @@ impl<'a> Reader<'_, '_, 'a> {
     }
 
     /// A parameter that Bedrock has no place for.
-    pub(super) fn other(&mut self, name: &str, value: Value<'_>) -> Option<()> {
+    pub(super) fn other(&mut self, name: &str, value: Value<'a>) -> Option<()> {
         let is = |json: &str| value.get() == json;
         let is_number = |number: f64| fields::number(value) == Some(number);
         let (means_nothing, why) = match name {
+            "user" | "safety_identifier" if self.report.is_recorded(name) => {
+                let (key, text) = (Cow::Owned(name.to_owned()), fields::text(value));
+                record(name, name, key, text, &mut self.conversation.metadata, self.report);
+                return Some(());
+            }
+            "metadata" if self.report.is_recorded(name) => {
+                for (key, value) in self.object(value, || name.to_owned())? {
+                    let (of, text) = (format!("{name}.{key}"), fields::text(value));
+                    record(name, &of, key, text, &mut self.conversation.metadata, self.report);
+                }
+                return Some(());
+            }
             // Names for the provider's records, which would end in the operator's, and hints to a cache that
             // works otherwise here: they change no answer.
             "user" | "safety_identifier" | "prompt_cache_key" => {

@@ -2,7 +2,6 @@
 
 use std::borrow::Cow;
 
-use serde::Deserialize;
 use serde_json::value::RawValue;
 use sluice_bedrock::Usage;
 
@@ -13,104 +12,8 @@ use crate::json::{Array, Object};
 use crate::translation::AnswerContext;
 
 use super::json_answer::object_in;
+use super::shapes::{AdditionalFields, Block, Body, Text, as_written};
 use super::stop;
-
-/// A text that is borrowed where it has no escapes.
-#[derive(Debug, Deserialize)]
-pub(super) struct Text<'a>(#[serde(borrow)] pub(super) Cow<'a, str>);
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Body<'a> {
-    #[serde(borrow)]
-    output: Output<'a>,
-    #[serde(borrow)]
-    stop_reason: Text<'a>,
-    #[serde(borrow)]
-    additional_model_response_fields: Option<&'a RawValue>,
-    #[serde(borrow)]
-    service_tier: Option<Tier<'a>>,
-    #[serde(borrow)]
-    metrics: Option<&'a RawValue>,
-    #[serde(borrow)]
-    trace: Option<&'a RawValue>,
-    #[serde(borrow)]
-    performance_config: Option<&'a RawValue>,
-}
-
-#[derive(Deserialize)]
-struct Output<'a> {
-    #[serde(borrow)]
-    message: Message<'a>,
-}
-
-#[derive(Deserialize)]
-struct Message<'a> {
-    #[serde(borrow)]
-    content: Vec<Block<'a>>,
-}
-
-/// The tier that served a request.
-#[derive(Debug, Deserialize)]
-pub(super) struct Tier<'a> {
-    #[serde(borrow, rename = "type")]
-    pub(super) name: Option<Text<'a>>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Block<'a> {
-    #[serde(borrow)]
-    text: Option<Text<'a>>,
-    #[serde(borrow)]
-    tool_use: Option<ToolUse<'a>>,
-    #[serde(borrow)]
-    reasoning_content: Option<Reasoning<'a>>,
-    #[serde(borrow)]
-    citations_content: Option<Citations<'a>>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct ToolUse<'a> {
-    #[serde(borrow)]
-    tool_use_id: Text<'a>,
-    #[serde(borrow)]
-    name: Text<'a>,
-    #[serde(borrow)]
-    input: Option<&'a RawValue>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Reasoning<'a> {
-    #[serde(borrow)]
-    reasoning_text: Option<ReasoningText<'a>>,
-    #[serde(borrow)]
-    redacted_content: Option<Text<'a>>,
-}
-
-#[derive(Deserialize)]
-struct ReasoningText<'a> {
-    #[serde(borrow)]
-    text: Option<Text<'a>>,
-    #[serde(borrow)]
-    signature: Option<Text<'a>>,
-}
-
-#[derive(Deserialize)]
-struct Citations<'a> {
-    #[serde(borrow, default)]
-    content: Vec<CitedPart<'a>>,
-    #[serde(borrow, default)]
-    citations: Vec<&'a RawValue>,
-}
-
-#[derive(Deserialize)]
-struct CitedPart<'a> {
-    #[serde(borrow)]
-    text: Option<Text<'a>>,
-}
 
 /// Reads an answer of Converse.
 pub(crate) fn read_answer<'a>(
@@ -168,10 +71,7 @@ pub(crate) fn read_answer<'a>(
         usage,
         reasoning_tokens: told.reasoning_tokens,
         tier: read.service_tier.and_then(|tier| tier.name).map(|Text(name)| name),
-        of_converse: of_converse
-            .into_iter()
-            .filter_map(|(name, value)| Some((name, fields::json(value?.into()))))
-            .collect(),
+        of_converse: as_written(of_converse),
     })
 }
 
@@ -236,32 +136,6 @@ fn rename(content: &mut [Content<'_>], context: &AnswerContext) {
     for part in content {
         if let Content::ToolUse { name, .. } = part {
             *name = Cow::Owned(context.client_tool_name(name).to_owned());
-        }
-    }
-}
-
-/// What Claude tells beside Converse's answer.
-#[derive(Debug, Default)]
-pub(super) struct AdditionalFields<'a> {
-    pub(super) stop_sequence: Option<Cow<'a, str>>,
-    pub(super) reasoning_tokens: Option<u64>,
-}
-
-impl<'a> AdditionalFields<'a> {
-    /// Reads `additionalModelResponseFields`; what is not known is left out.
-    pub(super) fn of(fields: &'a RawValue) -> AdditionalFields<'a> {
-        let Some(members) = fields::members(fields.into()) else {
-            return AdditionalFields::default();
-        };
-        // By the path that was asked for: nested, or the last name alone.
-        let usage = members.get("usage").and_then(fields::members);
-        let nested = usage.as_ref().and_then(|usage| usage.get("output_tokens_details"));
-        let details = nested.or_else(|| members.get("output_tokens_details"));
-        let details = details.and_then(fields::members);
-        let count = |name| details.as_ref()?.get(name).and_then(fields::count);
-        AdditionalFields {
-            stop_sequence: members.get("stop_sequence").and_then(fields::text),
-            reasoning_tokens: count("thinking_tokens").or_else(|| count("reasoning_tokens")),
         }
     }
 }

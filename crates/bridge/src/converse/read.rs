@@ -5,6 +5,7 @@
 //! stream stands in the path, not here.
 
 use std::borrow::Cow;
+use std::fmt;
 
 use sluice_catalogue::Effort;
 
@@ -30,16 +31,12 @@ const KEPT: [&str; 4] = [
 /// Reads the body of a Converse request.
 pub(crate) fn read_request<'a>(body: &'a [u8], report: &mut Report<'_>) -> Conversation<'a> {
     let mut conversation = Conversation::default();
-    let document = match fields::document(body) {
-        Ok(document) => document,
+    let members = match fields::body(body) {
+        Ok(members) => members,
         Err(what) => {
             report.refuse(None, false, what);
             return conversation;
         }
-    };
-    let Some(members) = fields::members(document) else {
-        report.refuse(None, false, "the body must be a JSON object");
-        return conversation;
     };
     for (name, value) in members.given() {
         if let Some(kept) = KEPT.iter().find(|kept| **kept == name) {
@@ -83,26 +80,34 @@ fn wrong(param: impl Into<String>, what: &str, report: &mut Report<'_>) {
     report.refuse(Some(param), false, message);
 }
 
-/// The members of an object; another value is refused.
-fn object<'a>(value: Value<'a>, param: &str, report: &mut Report<'_>) -> Option<Members<'a>> {
+/// The members of an object; another value is refused. The place is written for a refusal alone.
+fn object<'a>(
+    value: Value<'a>,
+    param: impl fmt::Display,
+    report: &mut Report<'_>,
+) -> Option<Members<'a>> {
     let members = fields::members(value);
     if members.is_none() {
-        wrong(param, "an object", report);
+        wrong(param.to_string(), "an object", report);
     }
     members
 }
 
 /// The elements of an array; another value is refused.
-fn array<'a>(value: Value<'a>, param: &str, report: &mut Report<'_>) -> Vec<Value<'a>> {
+fn array<'a>(
+    value: Value<'a>,
+    param: impl fmt::Display,
+    report: &mut Report<'_>,
+) -> Vec<Value<'a>> {
     let elements = fields::elements(value);
     if elements.is_none() {
-        wrong(param, "an array", report);
+        wrong(param.to_string(), "an array", report);
     }
     elements.unwrap_or_default()
 }
 
 /// Refuses each member with a value that is none of these.
-fn only(members: &Members<'_>, known: &[&str], param: &str, report: &mut Report<'_>) {
+fn only(members: &Members<'_>, known: &[&str], param: impl fmt::Display, report: &mut Report<'_>) {
     if let Some(name) = members.beside(known) {
         unknown(&format!("{param}.{name}"), report);
     }
@@ -111,9 +116,9 @@ fn only(members: &Members<'_>, known: &[&str], param: &str, report: &mut Report<
 fn turns<'a>(value: Value<'a>, report: &mut Report<'_>) -> Vec<Turn<'a>> {
     let mut turns = Vec::new();
     for (index, message) in (0_u32..).zip(array(value, "messages", report)) {
-        let param = format!("messages[{index}]");
-        let Some(members) = object(message, &param, report) else { break };
-        only(&members, &["role", "content"], &param, report);
+        let param = At { list: "messages", index: Some(index), part: None };
+        let Some(members) = object(message, param, report) else { break };
+        only(&members, &["role", "content"], param, report);
         let role = match members.get("role").and_then(fields::text).as_deref() {
             Some("user") => Role::User,
             Some("assistant") => Role::Assistant,
@@ -128,7 +133,7 @@ fn turns<'a>(value: Value<'a>, report: &mut Report<'_>) -> Vec<Turn<'a>> {
             break;
         };
         let at = |part| At { list: "messages", index: Some(index), part: Some(part) };
-        let blocks = blocks::read(content, &format!("{param}.content"), &at, report);
+        let blocks = blocks::read(content, format_args!("{param}.content"), &at, report);
         if blocks.is_empty() && role != Role::Assistant {
             wrong(format!("{param}.content"), "an array with a block", report);
         }

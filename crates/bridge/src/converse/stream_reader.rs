@@ -5,8 +5,6 @@
 
 use std::borrow::Cow;
 
-use serde::Deserialize;
-use serde_json::value::RawValue;
 use sluice_bedrock::event_stream::{Frame, Kind};
 use sluice_bedrock::{ErrorKind, Usage};
 
@@ -15,8 +13,11 @@ use crate::conversation::Json;
 use crate::fields;
 use crate::translation::AnswerContext;
 
-use super::answer::{AdditionalFields, Text, Tier};
 use super::json_answer::object_in;
+use super::shapes::{
+    AdditionalFields, BlockDelta, BlockStart, BlockStop, MessageStop, Metadata, Text, ToolDelta,
+    as_written, exception, parse,
+};
 use super::stop;
 
 /// Most blocks that are open at once.
@@ -67,100 +68,6 @@ enum BlockKind {
     Answer,
     /// Text that is held back.
     Held,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Start<'a> {
-    #[serde(borrow)]
-    start: StartOf<'a>,
-    content_block_index: u32,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct StartOf<'a> {
-    #[serde(borrow)]
-    tool_use: Option<ToolStart<'a>>,
-    #[serde(borrow)]
-    tool_result: Option<&'a RawValue>,
-    #[serde(borrow)]
-    image: Option<&'a RawValue>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct ToolStart<'a> {
-    #[serde(borrow)]
-    tool_use_id: Text<'a>,
-    #[serde(borrow)]
-    name: Text<'a>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Delta<'a> {
-    #[serde(borrow)]
-    delta: DeltaOf<'a>,
-    content_block_index: u32,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct DeltaOf<'a> {
-    #[serde(borrow)]
-    text: Option<Text<'a>>,
-    #[serde(borrow)]
-    tool_use: Option<ToolDelta<'a>>,
-    #[serde(borrow)]
-    reasoning_content: Option<ReasoningDelta<'a>>,
-    #[serde(borrow)]
-    citation: Option<&'a RawValue>,
-}
-
-#[derive(Deserialize)]
-struct ToolDelta<'a> {
-    #[serde(borrow)]
-    input: Text<'a>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct ReasoningDelta<'a> {
-    #[serde(borrow)]
-    text: Option<Text<'a>>,
-    #[serde(borrow)]
-    signature: Option<Text<'a>>,
-    #[serde(borrow)]
-    redacted_content: Option<Text<'a>>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Stop {
-    content_block_index: u32,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct MessageStop<'a> {
-    #[serde(borrow)]
-    stop_reason: Text<'a>,
-    #[serde(borrow)]
-    additional_model_response_fields: Option<&'a RawValue>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Metadata<'a> {
-    #[serde(borrow)]
-    service_tier: Option<Tier<'a>>,
-    #[serde(borrow)]
-    metrics: Option<&'a RawValue>,
-    #[serde(borrow)]
-    trace: Option<&'a RawValue>,
-    #[serde(borrow)]
-    performance_config: Option<&'a RawValue>,
 }
 
 type Each<'e> = dyn FnMut(Event<'_>) + 'e;
@@ -215,7 +122,7 @@ impl StreamReader {
             "contentBlockStart" => self.start(frame.payload, each),
             "contentBlockDelta" => self.delta(frame.payload, each),
             "contentBlockStop" => {
-                let stop: Stop = parse(frame.payload)?;
+                let stop: BlockStop = parse(frame.payload)?;
                 self.close(stop.content_block_index, each);
                 Ok(())
             }
@@ -225,7 +132,7 @@ impl StreamReader {
     }
 
     fn start(&mut self, payload: &[u8], each: &mut Each<'_>) -> Result<(), AnswerError> {
-        let start: Start<'_> = parse(payload)?;
+        let start: BlockStart<'_> = parse(payload)?;
         if start.start.tool_result.is_some() || start.start.image.is_some() {
             return Err(AnswerError::Unreadable(
                 "it has a kind of content that can't be translated",
@@ -250,7 +157,7 @@ impl StreamReader {
     }
 
     fn delta(&mut self, payload: &[u8], each: &mut Each<'_>) -> Result<(), AnswerError> {
-        let Delta { delta, content_block_index: upstream } = parse(payload)?;
+        let BlockDelta { delta, content_block_index: upstream } = parse(payload)?;
         if let Some(Text(text)) = delta.text {
             return self.text(upstream, text, each);
         }
@@ -390,6 +297,11 @@ impl StreamReader {
         Ok(())
     }
 
+    /// How many bytes of text are held back.
+    pub(crate) fn held_bytes(&self) -> usize {
+        self.held.as_ref().map_or(0, String::len)
+    }
+
     /// Gives on the text that was held back.
     fn give_held(
         &mut self,
@@ -431,10 +343,7 @@ impl StreamReader {
             usage,
             reasoning_tokens: self.reasoning_tokens,
             tier: metadata.service_tier.and_then(|tier| tier.name).map(|Text(name)| name),
-            of_converse: of_converse
-                .into_iter()
-                .filter_map(|(name, value)| Some((name, fields::json(value?.into()))))
-                .collect(),
+            of_converse: as_written(of_converse),
         });
         Ok(())
     }
@@ -451,26 +360,4 @@ fn end(open: &Open, each: &mut Each<'_>) {
         _ => {}
     }
     each(Event::BlockStop { block });
-}
-
-fn parse<'a, T: Deserialize<'a>>(payload: &'a [u8]) -> Result<T, AnswerError> {
-    serde_json::from_slice(payload)
-        .map_err(|_| AnswerError::Unreadable("an event is not what Converse promises"))
-}
-
-/// The modelled exception of a stream.
-fn exception(name: &str, payload: &[u8]) -> AnswerError {
-    #[derive(Default, Deserialize)]
-    #[serde(rename_all = "camelCase")]
-    struct Exception {
-        #[serde(alias = "Message")]
-        message: Option<String>,
-        original_message: Option<String>,
-    }
-    let exception: Exception = serde_json::from_slice(payload).unwrap_or_default();
-    let message = exception.message.or(exception.original_message);
-    AnswerError::Exception {
-        kind: ErrorKind::from_name(name).unwrap_or(ErrorKind::InternalServer),
-        message: message.unwrap_or_else(|| name.to_owned()),
-    }
 }

@@ -3,12 +3,11 @@
 //! First it is planned what the model gets of tools, thinking and the form of the answer, since these stand
 //! against one another; then the body is written in one pass, in the order of the prompt.
 
-use std::borrow::Cow;
-
 use crate::conversation::{Block, BlockKind, Conversation, MediaSource};
 use crate::json::Object;
 use crate::model::Model;
 use crate::report::Report;
+use crate::request_metadata::{FORM, MAX_PAIRS, is_legal};
 use crate::source::Source;
 use crate::translation::AnswerContext;
 
@@ -146,27 +145,13 @@ fn write_metadata(
     body: &mut Object<'_>,
     target: &mut Target<'_, '_>,
 ) {
-    const MAX_PAIRS: usize = 16;
-    const MAX_LEN: usize = 256;
-    let is_legal = |text: &Cow<'_, str>| {
-        text.len() <= MAX_LEN
-            && text.bytes().all(|byte| {
-                byte.is_ascii_alphanumeric()
-                    || byte.is_ascii_whitespace()
-                    || b":_@$#=/+,-.".contains(&byte)
-            })
-    };
     let metadata = &conversation.metadata;
     if metadata.is_empty() {
         return;
     }
-    let is_carried = metadata.len() <= MAX_PAIRS
-        && metadata.iter().all(|(key, value)| !key.is_empty() && is_legal(key) && is_legal(value));
-    if !is_carried {
+    if metadata.len() > MAX_PAIRS || !metadata.iter().all(is_legal) {
         let name = Field::Metadata.name(target.source);
-        let why = "can have at most 16 pairs, with at most 256 letters, digits, blanks and `:_@$#=/+,-.` in \
-                   each key and value";
-        target.report.unsupported(name, false, why);
+        target.report.unsupported(name, false, FORM);
         return;
     }
     let mut pairs = body.object("requestMetadata");

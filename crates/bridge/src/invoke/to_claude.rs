@@ -4,12 +4,16 @@
 //! what it lacks is refused by name, and a few members get the form that it takes. Answers come back as they are,
 //! and a stream's chunks as the events that they hold.
 
+mod caching;
+mod media;
 mod request;
 mod stream;
 #[cfg(test)]
 mod tests;
 mod tools;
 
+pub use caching::cached_by;
+pub use media::{remote_media, with_media};
 pub use request::{Request, request};
 pub use stream::ToSse;
 

@@ -128,7 +128,7 @@ fn member<'a>(
         "output_format" => format(scanner, place, report, conversation)?,
         "context_management" => pending.context_management = json(scanner, place, report)?,
         "cache_control" => pending.cache_all = cache::read(scanner, place, report)?,
-        "metadata" => metadata(scanner, report)?,
+        "metadata" => metadata(scanner, report, &mut conversation.metadata)?,
         "service_tier" => conversation.service_tier = service_tier(scanner, report)?,
         key => of_anthropic(key, scanner, report)?,
     }

@@ -8,6 +8,7 @@ use sluice_catalogue::Effort;
 use super::read::{Place, Read, count, elements, json, kind, members, null, object, text, unknown};
 use crate::conversation::{AnswerFormat, Conversation, Json, Thinking, ThinkingDisplay};
 use crate::report::Report;
+use crate::request_metadata::{Pair, record};
 
 /// Reads `thinking`.
 pub(super) fn thinking<'a>(
@@ -138,8 +139,12 @@ pub(super) fn format<'a>(
 }
 
 /// Reads `metadata`. The user's id tells Anthropic about abuse; AWS has another way to know its callers, and would
-/// show the id in logs and bills.
-pub(super) fn metadata(scanner: &mut Scanner<'_>, report: &mut Report<'_>) -> Read {
+/// show the id in logs and bills: only by the operator's leave.
+pub(super) fn metadata<'a>(
+    scanner: &mut Scanner<'a>,
+    report: &mut Report<'_>,
+    pairs: &mut Vec<Pair<'a>>,
+) -> Read {
     let place = Place::top("metadata");
     members(scanner, place, report, |key, scanner, report| {
         if null(scanner)? {
@@ -147,8 +152,14 @@ pub(super) fn metadata(scanner: &mut Scanner<'_>, report: &mut Report<'_>) -> Re
         }
         match key {
             "user_id" => {
-                if text(scanner, place.member(key), report)?.is_some() {
-                    report.dropped("metadata.user_id");
+                let name = "metadata.user_id";
+                match text(scanner, place.member(key), report)? {
+                    Some(id) if report.is_recorded("metadata") => {
+                        let key = Cow::Borrowed("user_id");
+                        record("metadata", name, key, Some(id), pairs, report);
+                    }
+                    Some(_) => report.dropped(name),
+                    None => {}
                 }
             }
             key => {

@@ -149,6 +149,11 @@ impl StreamWriter {
     }
 
     /// Writes the end, if it was held back.
+    /// How many bytes are held back.
+    pub(crate) fn held_bytes(&self) -> usize {
+        self.signature.len()
+    }
+
     pub(crate) fn finish(&mut self, out: &mut Vec<u8>) {
         if !self.has_ended {
             self.start(out);

@@ -8,6 +8,7 @@ use super::tools::{Tools, read_choice};
 use crate::conversation::{At, Block, BlockKind, Conversation};
 use crate::fields;
 use crate::report::Report;
+use crate::request_metadata::record;
 use crate::translation::Echo;
 use crate::value::Value;
 
@@ -36,16 +37,12 @@ pub(crate) fn read_request<'a>(
     report: &mut Report<'_>,
 ) -> Conversation<'a> {
     let mut conversation = Conversation::default();
-    let document = match fields::document(body) {
-        Ok(document) => document,
+    let members = match fields::body(body) {
+        Ok(members) => members,
         Err(error) => {
             report.refuse(None, false, error);
             return conversation;
         }
-    };
-    let Some(members) = fields::members(document) else {
-        report.refuse(None, false, "the body must be a JSON object");
-        return conversation;
     };
     let mut repeated = Repeated::default();
     let mut tools = Tools::default();
@@ -153,7 +150,12 @@ fn member<'a>(
         "store" if fields::boolean(value).is_some() => {}
         "metadata" if fields::is_object(value) => {
             repeated.metadata = json;
-            if fields::members(value).is_some_and(|pairs| pairs.iter().next().is_some()) {
+            if report.is_recorded(name) {
+                for (key, value) in fields::members(value).unwrap_or_default() {
+                    let (of, text) = (format!("{name}.{key}"), fields::text(value));
+                    record(name, &of, key, text, &mut conversation.metadata, report);
+                }
+            } else if fields::members(value).is_some_and(|pairs| pairs.iter().next().is_some()) {
                 report.dropped("metadata");
             }
         }
@@ -163,7 +165,12 @@ fn member<'a>(
                 "safety_identifier" => repeated.safety_identifier = json,
                 _ => repeated.prompt_cache_key = json,
             }
-            report.dropped(name.to_owned());
+            if name != "prompt_cache_key" && report.is_recorded(name) {
+                let (key, text) = (Cow::Owned(name.to_owned()), fields::text(value));
+                record(name, name, key, text, &mut conversation.metadata, report);
+            } else {
+                report.dropped(name.to_owned());
+            }
         }
         "store" => malformed(name, "a boolean", report),
         "metadata" => malformed(name, "an object", report),

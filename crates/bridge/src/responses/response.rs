@@ -124,6 +124,11 @@ impl Frame {
         Frame { ids: Ids::new(stamp), created: stamp.created, echo: context.echo.clone() }
     }
 
+    /// Says in what follows whether the gateway keeps the response.
+    pub(super) fn set_stored(&mut self, is_stored: bool) {
+        self.echo.is_stored = is_stored;
+    }
+
     /// How the client knows a tool.
     pub(super) fn tool(&self, name: &str) -> Option<&EchoTool> {
         self.echo.tools.iter().find(|tool| tool.name == name)

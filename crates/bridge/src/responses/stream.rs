@@ -118,25 +118,49 @@ impl StreamWriter {
         }
     }
 
+    /// How many bytes are held for the last event, about.
+    pub(crate) fn held_bytes(&self) -> usize {
+        self.held
+    }
+
     pub(crate) fn finish(&mut self, out: &mut Vec<u8>) {
         if self.has_failed {
             return;
         }
         self.begin(out);
-        let stop = self.stop.unwrap_or_default();
-        let status = status_of(stop);
-        let name = match status {
+        let name = match status_of(self.stop.unwrap_or_default()) {
             Status::Incomplete => "response.incomplete",
             _ => "response.completed",
         };
+        let mut response = Vec::new();
+        self.write_response(&mut response);
+        self.sequence.event(out, name, |event| {
+            event.key("response").extend_from_slice(&response);
+        });
+    }
+
+    /// The response, as the event that ends the stream has it; `None` if it has failed.
+    pub(crate) fn response(&self) -> Option<Vec<u8>> {
+        let mut response = Vec::new();
+        (!self.has_failed).then(|| self.write_response(&mut response))?;
+        Some(response)
+    }
+
+    /// Says in what follows whether the gateway keeps the response.
+    pub(crate) fn set_stored(&mut self, is_stored: bool) {
+        self.frame.set_stored(is_stored);
+    }
+
+    fn write_response(&self, out: &mut Vec<u8>) {
+        let stop = self.stop.unwrap_or_default();
         let state = State {
-            status,
+            status: status_of(stop),
             incomplete: incomplete_reason(stop),
             error: None,
             output: &self.output(),
             served: self.served.as_ref(),
         };
-        self.sequence.event(out, name, |event| self.frame.write(&state, event.key("response")));
+        self.frame.write(&state, out);
     }
 
     pub(crate) fn fail(&mut self, error: &DialectError, request_id: &str, out: &mut Vec<u8>) {
@@ -168,7 +192,7 @@ impl StreamWriter {
     }
 
     /// The JSON of the items that are done, with commas between them.
-    pub(crate) fn output(&self) -> Vec<u8> {
+    fn output(&self) -> Vec<u8> {
         let mut output = Vec::with_capacity(self.done.iter().map(|item| item.len() + 1).sum());
         for item in self.done.iter().filter(|item| !item.is_empty()) {
             if !output.is_empty() {

@@ -1,14 +1,17 @@
-//! The APIs of OpenAI and Anthropic: the prefixes of their paths, the key of stored responses, and the parameters
-//! that are left out.
+//! The APIs of OpenAI and Anthropic: the prefixes of their paths, the key of stored responses, the parameters
+//! that are left out, and what is fetched.
 
 use std::collections::BTreeMap;
 
 use super::Checker;
 use crate::document::KeyPath;
 use crate::model::{
-    ApiSettings, Apis, EmbeddingsSettings, OnUnsupported, ResponsesSettings, UnsupportedParameters,
+    ApiSettings, Apis, EmbeddingsSettings, OnUnsupported, RemoteMediaSettings, ResponsesSettings,
+    UnsupportedParameters,
 };
-use crate::raw::{RawApis, RawEmbeddings, RawMessages, RawModels, RawOpenAiApi, RawResponses};
+use crate::raw::{
+    RawApis, RawEmbeddings, RawMessages, RawModels, RawOpenAiApi, RawRemoteMedia, RawResponses,
+};
 use crate::secret::Secret;
 
 /// Fewest bytes of the key that seals the ids of stored responses.
@@ -57,8 +60,49 @@ impl Checker<'_> {
         };
         let RawModels { enabled, prefixes } = models;
         let models = self.api("models", *enabled, prefixes);
+        let remote_media = self.remote_media(&raw.remote_media);
         let unsupported = self.unsupported(raw);
-        Apis { chat_completions, responses, messages, embeddings, models, unsupported }
+        Apis {
+            chat_completions,
+            responses,
+            messages,
+            embeddings,
+            models,
+            remote_media,
+            prompt_caching: raw.prompt_caching,
+            request_metadata: raw.request_metadata.clone(),
+            unsupported,
+        }
+    }
+
+    fn remote_media(&mut self, raw: &RawRemoteMedia) -> RemoteMediaSettings {
+        let at = KeyPath::from(["apis", "remote_media"]);
+        let hosts: Vec<String> = raw.hosts.iter().map(|host| host.to_ascii_lowercase()).collect();
+        // What follows `*.` is the name of a host, too.
+        let names: Vec<String> =
+            hosts.iter().map(|host| host.strip_prefix("*.").unwrap_or(host).to_owned()).collect();
+        self.hosts(&at.key("hosts"), &names);
+        let mut allow_addresses = Vec::new();
+        for (index, text) in raw.allow_addresses.iter().enumerate() {
+            match text.parse() {
+                Ok(block) => allow_addresses.push(block),
+                Err(_) => {
+                    let message = format!(
+                        "'{text}' is no block of IP addresses; write it like \"10.20.0.0/16\" or \"fd00::/8\""
+                    );
+                    self.problem(&at.key("allow_addresses").index(index), message);
+                }
+            }
+        }
+        RemoteMediaSettings {
+            hosts,
+            ports: raw.ports.clone(),
+            allow_addresses,
+            max_size: raw.max_size,
+            max_per_request: raw.max_per_request,
+            timeout: raw.timeout,
+            max_concurrent: raw.max_concurrent,
+        }
     }
 
     fn unsupported(&mut self, raw: &RawApis) -> UnsupportedParameters {

@@ -2,6 +2,9 @@
 //! requests are translated.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
+
+use ipnet::IpNet;
 
 #[cfg(test)]
 use schemars::JsonSchema;
@@ -26,6 +29,12 @@ pub struct Apis {
     pub embeddings: EmbeddingsSettings,
     /// The list of models.
     pub models: ApiSettings,
+    /// What is fetched from addresses in requests.
+    pub remote_media: RemoteMediaSettings,
+    /// What translated requests ask of prompt caches.
+    pub prompt_caching: PromptCaching,
+    /// Parameters that AWS's records of a translated request show.
+    pub request_metadata: Vec<RecordedParameter>,
     /// What becomes of parameters that a translation can't carry.
     pub unsupported: UnsupportedParameters,
 }
@@ -103,6 +112,87 @@ pub struct EmbeddingsSettings {
     /// Most calls of the model that one request makes at a time; at least one.
     #[default(8)]
     pub max_concurrent_calls: usize,
+}
+
+/// What translated requests ask of prompt caches.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(JsonSchema))]
+#[serde(default)]
+pub struct PromptCaching {
+    /// Whether cache points are added to requests without any, behind the tools, the system texts and the messages
+    /// before the newest of the user.
+    pub add_points: bool,
+    /// How long prompts stay cached at least, where the model can do it: `1h` lets each cache point last an hour.
+    pub min_ttl: CacheTtl,
+}
+
+/// How long a prompt stays cached.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(test, derive(JsonSchema))]
+pub enum CacheTtl {
+    /// Five minutes.
+    #[default]
+    #[serde(rename = "5m")]
+    FiveMinutes,
+    /// An hour.
+    #[serde(rename = "1h")]
+    Hour,
+}
+
+/// A parameter that AWS's records of a request may show.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(test, derive(JsonSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum RecordedParameter {
+    /// The pairs of `metadata`; in Messages its `user_id`.
+    Metadata,
+    /// `safety_identifier` of OpenAI's APIs.
+    SafetyIdentifier,
+    /// `user` of OpenAI's APIs.
+    User,
+}
+
+impl RecordedParameter {
+    /// The client's name of it.
+    pub fn name(self) -> &'static str {
+        match self {
+            RecordedParameter::Metadata => "metadata",
+            RecordedParameter::SafetyIdentifier => "safety_identifier",
+            RecordedParameter::User => "user",
+        }
+    }
+}
+
+/// What is fetched from addresses in requests, for models that take bytes alone.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RemoteMediaSettings {
+    /// Hosts from which may be fetched, in lower case: names, `*.` and the end of a name, or `*`. Empty: nothing is
+    /// fetched.
+    pub hosts: Vec<String>,
+    /// Their ports.
+    pub ports: Vec<u16>,
+    /// Addresses that they may have although they are not public.
+    pub allow_addresses: Vec<IpNet>,
+    /// Longest file, in bytes.
+    pub max_size: usize,
+    /// Most addresses of one request.
+    pub max_per_request: usize,
+    /// How long one file may take.
+    pub timeout: Duration,
+    /// Files that are fetched at once; at least one.
+    pub max_concurrent: usize,
+}
+
+impl RemoteMediaSettings {
+    /// Whether may be fetched from the host with this name, in lower case, or this IP address.
+    pub fn allows_host(&self, name: &str) -> bool {
+        self.hosts.iter().any(|host| match host.strip_prefix('*') {
+            Some("") => true,
+            // With its dot.
+            Some(end) => name.len() > end.len() && name.ends_with(end),
+            None => host == name,
+        })
+    }
 }
 
 /// Whether upstreams may store responses. A stored one can be read and continued only where it was made.

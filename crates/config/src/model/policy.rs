@@ -34,7 +34,8 @@ pub struct ClientPolicy {
     #[cfg_attr(test, schemars(with = "Option<Vec<OperationNames>>", length(min = 1)))]
     #[cfg_attr(test, schemars(example = ["Converse", "ConverseStream"]))]
     pub allowed_operations: Option<Vec<Operation>>,
-    /// Whether upstreams may store its responses, and it may name stored ones. Default: true.
+    /// Whether upstreams may store its responses and the gateway may keep them, and it may name stored ones.
+    /// Default: true.
     pub stored_responses: Option<bool>,
     /// Requests in a minute. Default: the rate of `limits`.
     #[cfg_attr(test, schemars(range(min = 1, max = 10_000_000)))]

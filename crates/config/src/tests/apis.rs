@@ -1,7 +1,9 @@
 //! The APIs of OpenAI and Anthropic, and what is stored.
 
 use super::{config, env, only_problem};
-use crate::{Config, OnUnsupported, StoreResponses, Translate};
+use crate::{
+    CacheTtl, Config, OnUnsupported, PromptCaching, RecordedParameter, StoreResponses, Translate,
+};
 use sluice_bedrock::Api;
 
 #[test]
@@ -149,4 +151,40 @@ fn parameters_that_no_translation_carries_are_refused_or_dropped_by_name() {
         "'seed' is in apis.drop_parameters, too",
     );
     only_problem("[apis]\non_unsupported = 'ignore'", "one of");
+}
+
+#[test]
+fn media_are_fetched_from_the_hosts_that_the_config_names() {
+    let media = config("").apis.remote_media;
+    assert!(media.hosts.is_empty(), "by default nothing is fetched");
+    assert_eq!((media.ports.as_slice(), media.max_size), (&[443][..], 5_000_000));
+    let text = "[apis.remote_media]\nhosts = ['Images.example.com', '*.cdn.example']\n\
+                allow_addresses = ['10.20.0.0/16', 'fd00::/8']";
+    let media = config(text).apis.remote_media;
+    for host in ["images.example.com", "a.cdn.example", "a.b.cdn.example"] {
+        assert!(media.allows_host(host), "{host}");
+    }
+    for host in ["example.com", "cdn.example", "xcdn.example", "images.example.com.x", ""] {
+        assert!(!media.allows_host(host), "{host}");
+    }
+    assert!(config("[apis.remote_media]\nhosts = ['*']").apis.remote_media.allows_host("x"));
+    let with = |keys: &str| format!("[apis.remote_media]\n{keys}");
+    only_problem(&with("hosts = ['https://x']"), "is no name of a host");
+    only_problem(&with("hosts = ['a.*.com']"), "is no name of a host");
+    only_problem(&with("allow_addresses = ['10.0.0.1']"), "is no block of IP addresses");
+    only_problem(&with("ports = []"), "must not be empty");
+}
+
+#[test]
+fn prompts_are_cached_and_parameters_recorded_by_the_operators_leave_alone() {
+    let apis = config("").apis;
+    let as_sent = PromptCaching { add_points: false, min_ttl: CacheTtl::FiveMinutes };
+    assert_eq!((apis.prompt_caching, apis.request_metadata), (as_sent, vec![]));
+    let text = "[apis]\nrequest_metadata = ['user', 'metadata']\n\
+                [apis.prompt_caching]\nadd_points = true\nmin_ttl = '1h'";
+    let apis = config(text).apis;
+    assert_eq!(apis.prompt_caching, PromptCaching { add_points: true, min_ttl: CacheTtl::Hour });
+    assert_eq!(apis.request_metadata, [RecordedParameter::User, RecordedParameter::Metadata]);
+    only_problem("[apis.prompt_caching]\nmin_ttl = '2h'", "one of");
+    only_problem("[apis]\nrequest_metadata = ['model']", "one of");
 }

@@ -12,6 +12,7 @@ pub(super) mod names;
 mod network;
 mod policy;
 mod properties;
+mod response_store;
 mod schema;
 mod shipped;
 mod state;

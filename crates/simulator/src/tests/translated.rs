@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 use sluice_bedrock::ModelId;
-use sluice_bridge::{DropPolicy, Model, Source, translate};
+use sluice_bridge::conversation::CacheTtl;
+use sluice_bridge::{CachePolicy, DropPolicy, Hub, Model, Source};
 use sluice_catalogue::Catalogue;
 
 use crate::validation::Model as Checked;
@@ -60,7 +61,7 @@ fn takes(case: &Value) -> Result<(), (Value, String)> {
     let id = ModelId::new(case["model"].as_str().unwrap_or_default()).unwrap();
     let facts = Catalogue::shipped().facts(&id, "us-east-1").unwrap_or_default();
     let model = Model::of(id.as_str(), &facts);
-    let policy = match &case["drop"] {
+    let mut policy = match &case["drop"] {
         Value::Bool(drops) => DropPolicy { drops: *drops, ..DropPolicy::default() },
         Value::Array(names) => {
             let names = names.iter().filter_map(Value::as_str);
@@ -69,8 +70,17 @@ fn takes(case: &Value) -> Result<(), (Value, String)> {
         }
         _ => DropPolicy::default(),
     };
+    let recorded = case["recorded"].as_array().into_iter().flatten();
+    policy.recorded = recorded.filter_map(|name| name.as_str().map(str::to_owned)).collect();
     let request = case["request"].to_string();
-    let Ok(written) = translate(source, request.as_bytes(), &model, &policy) else { return Ok(()) };
+    let Ok(mut hub) = Hub::read(source, request.as_bytes(), &policy) else { return Ok(()) };
+    let is_long = case["cache"]["min_ttl"] == "1h";
+    let caching = CachePolicy {
+        adds_points: case["cache"]["adds_points"] == true,
+        min_ttl: if is_long { CacheTtl::Hour } else { CacheTtl::FiveMinutes },
+    };
+    hub.conversation.cache_by(caching, &model);
+    let Ok(written) = hub.write(&model, &policy) else { return Ok(()) };
     let body: Value = serde_json::from_slice(&written.body).unwrap_or_default();
     let Err(why) = check(&body, &Checked::with_id(&id), Kind::ConverseStream) else {
         return Ok(());

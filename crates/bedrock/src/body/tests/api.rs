@@ -164,6 +164,15 @@ fn features_are_seen_in_every_api() {
 }
 
 #[test]
+fn a_request_for_json_is_known_with_and_without_a_schema() {
+    for (format, asks) in [("json_schema", true), ("json_object", true), ("text", false)] {
+        let body = format!(r#"{{"response_format":{{"type":"{format}"}}}}"#);
+        assert_eq!(chat(&body).parameters.asks_for_json, asks, "{format}");
+    }
+    assert!(!chat("{}").parameters.asks_for_json);
+}
+
+#[test]
 fn what_only_one_endpoint_has_is_seen() {
     for (peek, wanted) in [
         (response(r#"{"background":true}"#), Features::BACKGROUND),

@@ -195,7 +195,7 @@ fn images_files_and_sounds_are_known_by_type_or_name_and_their_bytes_are_not_tou
         {"type":"input_audio","input_audio":{"data":"UklG","format":"wav"}}]}"#,
     );
     read(&body, |it, _| {
-        let urls: Vec<_> = it.remote_media().collect();
+        let urls: Vec<_> = it.remote_media().into_iter().map(|it| it.url).collect();
         assert_eq!(urls, ["https://example.com/a?b=c"]);
         let blocks = it.turns.iter().flat_map(|turn| &turn.blocks);
         let media: Vec<_> = blocks

@@ -1,5 +1,7 @@
 //! Blocks of Converse's messages, system texts and results of tools.
 
+use std::fmt;
+
 use crate::conversation::{At, Block, BlockKind, CacheTtl, Json, Media, MediaSource};
 use crate::fields;
 use crate::report::Report;
@@ -10,7 +12,7 @@ use super::{array, object, only, text_block, wrong};
 /// Reads a list of blocks; `at` is the place of one by its index.
 pub(super) fn read<'a>(
     list: Value<'a>,
-    param: &str,
+    param: impl fmt::Display,
     at: &dyn Fn(u32) -> At,
     report: &mut Report<'_>,
 ) -> Vec<Block<'a>> {
@@ -18,7 +20,7 @@ pub(super) fn read<'a>(
     let mut blocks = Vec::with_capacity(elements.len());
     for (index, element) in (0_u32..).zip(elements) {
         let at = at(index);
-        let Some(members) = object(element, &at.param(), report) else { break };
+        let Some(members) = object(element, at, report) else { break };
         let mut told = members.given();
         match (told.next(), told.next()) {
             (Some((name, value)), None) => blocks.extend(block(name, value, at, report)),

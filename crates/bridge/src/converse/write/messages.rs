@@ -36,7 +36,8 @@ pub(super) fn write(
     for message in &messages {
         writer.message(message, &mut list, target);
     }
-    writer.refuse_unanswered(At::default(), target);
+    // It is the last message that lacks its answer.
+    writer.refuse_unanswered(messages.last().map_or_else(At::default, |last| last.at), target);
 }
 
 /// Joins neighbours of one role, and leaves out what is not sent.

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use sluice_bedrock::dialect::DialectError;
 use sluice_bedrock::{ErrorKind, Usage};
 
-use super::super::{StreamWriter, Turns, read_request, with_previous, write_answer};
+use super::super::{KeptResponse, StreamWriter, read_request, with_previous, write_answer};
 use super::{context, events, stamp};
 use crate::answer::{Answer, Content, Event, StopReason};
 use crate::conversation::{BlockKind, Json, Role};
@@ -124,13 +124,17 @@ fn what_is_kept_of_a_stream_goes_before_the_next_input() {
             Event::Stop { reason: StopReason::ToolUse, stop_sequence: None, fields: None },
         ],
     );
+    writer.set_stored(true);
+    let response = writer.response().unwrap();
     writer.finish(&mut out);
-    let output = String::from_utf8(writer.output()).unwrap();
-    let turns = Turns::of(br#"{"input":"List."}"#, &output, 10_000).unwrap();
+    let last = events(&out).pop().unwrap();
+    assert_eq!(last["response"], serde_json::from_slice::<serde_json::Value>(&response).unwrap());
+    assert_eq!(last["response"]["store"], true);
+    let kept = KeptResponse::of(br#"{"input":"List."}"#, &response, 10_000).unwrap();
     let next = json!({"previous_response_id": "resp_1", "input": [
         {"type": "function_call_output", "call_id": "c1", "output": "a.txt"},
     ]});
-    let body = with_previous(next.to_string().as_bytes(), &turns).unwrap();
+    let body = with_previous(next.to_string().as_bytes(), &kept).unwrap();
     let (policy, mut echo) = (DropPolicy::default(), Echo::default());
     let mut report = Report::new(&policy);
     let conversation = read_request(&body, &mut echo, &mut report);
