@@ -143,7 +143,7 @@ async fn a_schema_goes_to_the_endpoint_that_takes_it_in_this_form() {
     let got = post(&gateway, MESSAGES, &flag, message("claude", &json!({}))).await;
     assert_eq!(answered(&got), runtime);
     let got = post(&gateway, MESSAGES, &[], message("claude", &old)).await;
-    assert_eq!(answered(&got), runtime);
+    assert_eq!(refused(&got), "output_format: Extra inputs are not permitted");
     let last = gateway.access_log(6).await;
     let reason = json!([{"target": "sonnet", "reason": "beta_flag"}]);
     assert_eq!(last[2]["passed_over"], reason);
