@@ -97,3 +97,46 @@ async fn parameters_are_recorded_by_leave_alone() {
     let dropped = got.header("x-sluice-dropped").unwrap();
     assert_eq!(dropped, "metadata.x, user");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_budget_holds_covers_the_cache_writes_that_are_added() {
+    // 200,000 tokens at most: 0.75 USD as they are, 1.20 USD if they are written for an hour.
+    let text = "x ".repeat(100_000);
+    let body = with(chat(), "messages", json!([{ "role": "user", "content": text }]));
+    let body = with(body, "max_completion_tokens", 10);
+    let key = "a-long-enough-key-of-one";
+    let bearer = format!("Bearer {key}");
+    for (adds, status) in [(false, 200), (true, 429)] {
+        let upstream = Bedrock::start(|number, _| {
+            let whole = converse_text("hello");
+            let (most, rest) = whole.split_at(whole.len() - 10);
+            if number == 1 { [most, PAUSE, rest].concat() } else { whole.clone() }
+        })
+        .await;
+        let gateway = gateway(&upstream, &[("claude", CLAUDE)], |config| {
+            let digest = format!("sha256:{}", sluice::simulator::sha256_hex(key.as_bytes()));
+            config
+                .set("apis.prompt_caching.add_points", adds)
+                .set("apis.prompt_caching.min_ttl", "1h")
+                .set("prices.*a*.input", 3.0)
+                .set("prices.*a*.output", 3.0)
+                .every_target("surfaces", vec!["converse"])
+                .client("one", &digest)
+                .of_client("daily_budget_usd", 1.0)
+        })
+        .await;
+        let (url, first) = (format!("{}{CHAT}", gateway.url()), body.to_string());
+        let of_client = bearer.clone();
+        let first = tokio::spawn(async move {
+            let headers = [("authorization", of_client.as_str())];
+            crate::support::http::post(&url, &headers, first).await
+        });
+        let seen = async || upstream.seen().len();
+        crate::support::patience::eventually("the first", seen, |seen| *seen == 1).await;
+        let headers = [("authorization", bearer.as_str())];
+        let second = post_with(&gateway, CHAT, &headers, &body).await;
+        assert_eq!(second.status, status, "{adds} {}", second.text());
+        upstream.go_on();
+        assert_eq!(first.await.unwrap().status, 200);
+    }
+}
