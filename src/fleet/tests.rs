@@ -1,6 +1,5 @@
 //! The guarantees of the ledger, and its script on a real Redis compared with the ledger in memory.
 
-use std::net::TcpListener;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
@@ -12,6 +11,7 @@ use super::connection::{FleetConnection, Membership, Scripts};
 use super::*;
 use crate::config::{RedisKind, SharedRedis};
 use crate::storage::redis::Server as RedisAddress;
+use crate::system::reserved_port::ReservedPort;
 
 const LEDGER: LedgerConfig = LedgerConfig {
     lease_ahead: Duration::from_secs(1),
@@ -260,26 +260,25 @@ proptest! {
 /// A Redis of the test's own.
 struct Server {
     child: Child,
+    _port: ReservedPort,
     _folder: TempDir,
     redis: SharedRedis,
 }
 
 impl Server {
     fn start() -> Server {
-        let free = TcpListener::bind("127.0.0.1:0").unwrap();
-        let port = free.local_addr().unwrap().port();
-        drop(free);
+        let port = ReservedPort::new();
         let folder = tempfile::tempdir().unwrap();
         let child = Command::new("redis-server")
-            .args(["--bind", "127.0.0.1", "--port", &port.to_string(), "--save", ""])
+            .args(["--bind", "127.0.0.1", "--port", &port.number().to_string(), "--save", ""])
             .arg("--dir")
             .arg(folder.path())
             .stdout(Stdio::null())
             .spawn()
             .unwrap();
-        let urls = format!("redis://127.0.0.1:{port}/0").as_str().into();
+        let urls = format!("redis://127.0.0.1:{}/0", port.number()).as_str().into();
         let redis = SharedRedis { kind: RedisKind::Standalone, urls, master: String::new() };
-        Server { child, _folder: folder, redis }
+        Server { child, _port: port, _folder: folder, redis }
     }
 
     async fn connect(&self, scripts: &Scripts) -> FleetConnection {

@@ -4,4 +4,6 @@
 pub mod allocator;
 pub mod descriptors;
 pub mod keepalive;
+#[cfg(test)]
+pub(crate) mod reserved_port;
 pub mod time;

@@ -1,6 +1,5 @@
 //! Redis servers and clusters of a test's own.
 
-use std::net::TcpListener;
 use std::process::{Child, Command, Stdio};
 
 use parking_lot::Mutex;
@@ -8,19 +7,19 @@ use tempfile::TempDir;
 use tokio::time::Instant;
 
 use super::support::PATIENCE;
+use crate::system::reserved_port::ReservedPort;
 
 /// Redis on a free port, with nothing but what it keeps in its own folder.
 pub(super) struct RedisServer {
-    port: u16,
+    port: ReservedPort,
     node: Option<Node>,
     folder: TempDir,
     server: Mutex<Option<Child>>,
 }
 
 /// What a node of a cluster has beside.
-#[derive(Clone, Copy)]
 struct Node {
-    bus_port: u16,
+    bus_port: ReservedPort,
     /// Milliseconds of silence after which the others take it for dead.
     timeout: u32,
 }
@@ -35,26 +34,26 @@ impl RedisServer {
     /// A server that is not there yet.
     pub(super) fn absent() -> RedisServer {
         let folder = tempfile::tempdir().unwrap();
-        RedisServer { port: free_port(), node: None, folder, server: Mutex::default() }
+        RedisServer { port: ReservedPort::new(), node: None, folder, server: Mutex::default() }
     }
 
     /// A node of a cluster that it does not know yet.
     fn node(timeout: u32) -> RedisServer {
         let mut server = RedisServer::absent();
-        server.node = Some(Node { bus_port: free_port(), timeout });
+        server.node = Some(Node { bus_port: ReservedPort::new(), timeout });
         server.resume();
         server.ask_until(&["PING"], "PONG");
         server
     }
 
     pub(super) fn url(&self) -> String {
-        format!("redis://127.0.0.1:{}/0", self.port)
+        format!("redis://127.0.0.1:{}/0", self.port.number())
     }
 
     /// Starts it, with what it kept.
     pub(super) fn resume(&self) {
         let mut command = Command::new("redis-server");
-        command.args(["--bind", "127.0.0.1", "--port", &self.port.to_string()]).args([
+        command.args(["--bind", "127.0.0.1", "--port", &self.port.number().to_string()]).args([
             "--appendonly",
             "yes",
             "--appendfsync",
@@ -62,9 +61,14 @@ impl RedisServer {
             "--save",
             "",
         ]);
-        if let Some(Node { bus_port, timeout }) = self.node {
+        if let Some(Node { bus_port, timeout }) = &self.node {
             command
-                .args(["--cluster-enabled", "yes", "--cluster-port", &bus_port.to_string()])
+                .args([
+                    "--cluster-enabled",
+                    "yes",
+                    "--cluster-port",
+                    &bus_port.number().to_string(),
+                ])
                 .args(["--cluster-node-timeout", &timeout.to_string()])
                 .args(["--cluster-replica-validity-factor", "0"]);
         }
@@ -87,7 +91,7 @@ impl RedisServer {
 
     /// What it answers to a command.
     pub(super) fn ask(&self, command: &[&str]) -> String {
-        let port = self.port.to_string();
+        let port = self.port.number().to_string();
         let asked = Command::new("redis-cli").args(["-p", &port]).args(command).output().unwrap();
         String::from_utf8_lossy(&asked.stdout).into_owned()
     }
@@ -156,7 +160,8 @@ impl RedisCluster {
     }
 
     fn meet(&self, node: &RedisServer) {
-        let (port, bus_port) = (node.port.to_string(), node.node.unwrap().bus_port.to_string());
+        let bus_port = &node.node.as_ref().unwrap().bus_port;
+        let (port, bus_port) = (node.port.number().to_string(), bus_port.number().to_string());
         self.master().ask_until(&["CLUSTER", "MEET", "127.0.0.1", &port, &bus_port], "OK");
     }
 
@@ -169,8 +174,4 @@ impl RedisCluster {
     pub(super) fn url(&self) -> String {
         self.0[1].url()
     }
-}
-
-fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }

@@ -1,13 +1,12 @@
 //! A Redis server for one test, on a free port, with a data folder that survives crashes.
 
-use std::net::TcpListener;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use parking_lot::Mutex;
 use tempfile::TempDir;
 use tokio::io::copy_bidirectional;
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::watch;
 use tokio_util::task::AbortOnDropHandle;
 
@@ -20,6 +19,9 @@ const PASSWORD: &str = "the-password-of-redis-0123";
 #[derive(Debug)]
 pub struct Redis {
     port: u16,
+    /// Holds the port without listening, so that no other server of the tests gets it while this one is down.
+    /// Redis can listen beside it, since both set `SO_REUSEADDR`.
+    _reserved: TcpSocket,
     folder: TempDir,
     server: Mutex<Option<Child>>,
     arguments: Vec<String>,
@@ -36,10 +38,12 @@ impl Redis {
     /// A server that is not started yet.
     pub fn absent() -> Redis {
         leaks::secret(PASSWORD);
-        let free = TcpListener::bind("127.0.0.1:0").unwrap();
-        let port = free.local_addr().unwrap().port();
+        let reserved = TcpSocket::new_v4().unwrap();
+        reserved.set_reuseaddr(true).unwrap();
+        reserved.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let port = reserved.local_addr().unwrap().port();
         let (folder, server, arguments) = (tempfile::tempdir().unwrap(), Mutex::default(), vec![]);
-        Redis { port, folder, server, arguments }
+        Redis { port, _reserved: reserved, folder, server, arguments }
     }
 
     /// Its URL, with its password.
