@@ -109,8 +109,9 @@ def litellm(scene, command):
     configs.show("LiteLLM", text)
     path = scene.folder / "litellm.yaml"
     path.write_text(text)
+    # It takes a stream of one token again and again for a model's failure.
     env = dict(os.environ, LITELLM_MASTER_KEY=LITELLM_KEY, LITELLM_LOCAL_MODEL_COST_MAP="True",
-               LITELLM_LOG="ERROR")
+               LITELLM_LOG="ERROR", REPEATED_STREAMING_CHUNK_LIMIT="1000000")
     process = scene.start("LiteLLM", [command, "--config", path, "--host", "127.0.0.1", "--port",
                                       port, "--num_workers", scene.settings.workers],
                           port, env=env, cwd=scene.folder, stderr=subprocess.DEVNULL)
@@ -124,7 +125,7 @@ def portkey(scene, script):
     # Without this it refuses hosts on loopback.
     env = dict(os.environ, NODE_ENV="production", TRUSTED_CUSTOM_HOSTS="127.0.0.1")
     process = scene.start("Portkey", ["node", script, f"--port={port}", "--headless"], port, env=env,
-                          cwd=scene.folder)
+                          cwd=scene.folder, stderr=subprocess.DEVNULL)
     process.ready_s = process.wait_until_it_listens(limit_s=60)
     headers = ["content-type: application/json", "x-portkey-provider: bedrock",
                "x-portkey-aws-access-key-id: AKIDBENCH",

@@ -40,7 +40,7 @@ class Translated(workloads.Workload):
 
 
 def of_chat(answer):
-    parts = [choice.get("message") or choice.get("delta") or {} for choice in answer["choices"]]
+    parts = [choice.get("message") or choice.get("delta") or {} for choice in answer.get("choices", [])]
     return "".join(part.get("content") or "" for part in parts)
 
 

@@ -169,7 +169,7 @@ impl Answers {
             } else if name.eq_ignore_ascii_case("transfer-encoding") {
                 length = Some(Length::Chunked);
             } else if name.eq_ignore_ascii_case("content-type") {
-                self.has_events = value.trim() == sse::CONTENT_TYPE;
+                self.has_events = value.trim().starts_with(sse::CONTENT_TYPE);
             }
         }
         self.wire.drain(..end + 4);
