@@ -7,7 +7,7 @@ use crate::quota::Overloaded;
 /// Why something was not fetched.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum MediaError {
-    /// It is none that is fetched, whatever the config says.
+    /// No config lets this kind of address be fetched.
     #[error("the address must be an https address without a user and a password")]
     Address,
     /// The config does not allow its host.

@@ -25,7 +25,7 @@ impl Location {
     /// Reads an address.
     ///
     /// # Errors
-    /// If it is none, or not one that the config allows.
+    /// If the text is no address, or the config does not allow the address.
     pub(super) fn read(text: &str, settings: &RemoteMediaSettings) -> Result<Location, MediaError> {
         if text.len() > MAX_BYTES {
             return Err(MediaError::Address);

@@ -55,7 +55,7 @@ pub enum PathError {
     /// No operation has this path.
     #[error("no operation of Bedrock Runtime has this path")]
     Unknown,
-    /// The path is none of OpenAI's or Anthropic's APIs that is served. The text says why, and what to do.
+    /// The gateway serves no API of OpenAI or Anthropic at this path. The text says why, and what to do.
     #[error("{0}")]
     Unserved(Cow<'static, str>),
     /// The path is an operation's, the method is not.

@@ -117,7 +117,7 @@ impl<'a> Members<'a> {
         self.iter().filter(|(_, value)| value.get() != "null")
     }
 
-    /// The first member that has a value and is none of these.
+    /// The first member that has a value and another name than these.
     pub(crate) fn beside(&self, names: &[&str]) -> Option<&str> {
         self.given().map(|(name, _)| name).find(|name| !names.contains(name))
     }
@@ -172,7 +172,7 @@ impl<'a> Parts<'a> {
         self.text.get(start..self.at)
     }
 
-    /// The next byte that is no white space.
+    /// The next byte other than white space.
     fn byte(&mut self) -> Option<u8> {
         let bytes = self.text.as_bytes();
         while let Some(byte) = bytes.get(self.at) {

@@ -6,11 +6,10 @@ use std::ops::Range;
 use memchr::memmem;
 use sluice_bedrock::json::{JsonError, Scanner, Type};
 
-use super::request::Edit;
+use super::request::{Edit, object_without};
 use crate::CachePolicy;
 use crate::caching::{MESSAGES, Prefix, SYSTEM, TOOLS, TTL};
 use crate::conversation::CacheTtl;
-use crate::json::write_str;
 use crate::model::Model;
 
 /// Applies the policy to a body for this model: the body, if it changes, and what was added. A body that is no JSON
@@ -72,20 +71,8 @@ fn lengthen_within(scanner: &mut Scanner<'_>, edits: &mut Vec<Edit>) -> Result<(
 
 fn lengthen_point(scanner: &mut Scanner<'_>, edits: &mut Vec<Edit>) -> Result<(), JsonError> {
     let start = scanner.position();
-    let (mut with, mut is_long) = (Vec::new(), false);
-    scanner.object(|key, scanner| {
-        let (value, _) = scanner.value()?;
-        if key == "ttl" {
-            is_long = value == b"\"1h\"";
-            return Ok(());
-        }
-        with.push(if with.is_empty() { b'{' } else { b',' });
-        write_str(&mut with, key);
-        with.push(b':');
-        with.extend_from_slice(value);
-        Ok(())
-    })?;
-    if !is_long {
+    let (mut with, ttl) = object_without(scanner, "ttl")?;
+    if ttl != Some(b"\"1h\"") {
         with.extend_from_slice(if with.is_empty() { b"{" } else { b"," });
         with.extend_from_slice(b"\"ttl\":\"1h\"}");
         edits.push(Edit { place: start..scanner.position(), with });

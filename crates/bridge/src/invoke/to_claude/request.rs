@@ -244,18 +244,17 @@ pub(super) fn scopes(
     }
 }
 
-/// Leaves `scope` out of a `cache_control`: among whom Anthropic shares a cache is not for Bedrock's.
-pub(super) fn cache_control(
-    scanner: &mut Scanner<'_>,
-    report: &mut Report<'_>,
-    edits: &mut Vec<Edit>,
-) -> Result<(), JsonError> {
-    let start = scanner.position();
-    let (mut with, mut has_scope) = (Vec::new(), false);
+/// Reads an object but for one member: its text without the closing brace, empty if nothing else is in it, and
+/// the value of that member.
+pub(super) fn object_without<'a>(
+    scanner: &mut Scanner<'a>,
+    name: &str,
+) -> Result<(Vec<u8>, Option<&'a [u8]>), JsonError> {
+    let (mut with, mut found) = (Vec::new(), None);
     scanner.object(|key, scanner| {
         let (value, _) = scanner.value()?;
-        if key == "scope" {
-            has_scope = true;
+        if key == name {
+            found = Some(value);
             return Ok(());
         }
         with.push(if with.is_empty() { b'{' } else { b',' });
@@ -264,7 +263,18 @@ pub(super) fn cache_control(
         with.extend_from_slice(value);
         Ok(())
     })?;
-    if has_scope {
+    Ok((with, found))
+}
+
+/// Leaves `scope` out of a `cache_control`: among whom Anthropic shares a cache is not for Bedrock's.
+pub(super) fn cache_control(
+    scanner: &mut Scanner<'_>,
+    report: &mut Report<'_>,
+    edits: &mut Vec<Edit>,
+) -> Result<(), JsonError> {
+    let start = scanner.position();
+    let (mut with, scope) = object_without(scanner, "scope")?;
+    if scope.is_some() {
         report.dropped("cache_control.scope");
         if with.is_empty() {
             with.push(b'{');
