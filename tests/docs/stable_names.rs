@@ -64,9 +64,11 @@ impl List {
         for line in text.lines().filter(|line| !line.starts_with('#') && !line.is_empty()) {
             match line.strip_prefix("removed in ").and_then(|rest| rest.split_once(": ")) {
                 Some((version, name)) => {
-                    drop(removed.insert(name.to_owned(), Version::read(version)))
+                    removed.insert(name.to_owned(), Version::read(version));
                 }
-                None => drop(names.insert(line.to_owned())),
+                None => {
+                    names.insert(line.to_owned());
+                }
             }
         }
         List { version, names, removed }
