@@ -209,7 +209,8 @@ class Reproducible(unittest.TestCase):
     def test_the_binary_is_built_with_fixed_names_for_its_folders(self):
         with tempfile.TemporaryDirectory() as folder:
             shim = pathlib.Path(folder) / "cargo"
-            shim.write_text('#!/bin/sh\nprintf %s "$CARGO_ENCODED_RUSTFLAGS" | tr "\\037" "\\n"\necho\necho "$RUSTFLAGS.$@"\n')
+            shim.write_text('#!/bin/sh\nprintf %s "$CARGO_ENCODED_RUSTFLAGS" | tr "\\037" "\\n"\necho\n'
+                            'echo "$CFLAGS"\necho "$RUSTFLAGS.$@"\n')
             shim.chmod(0o755)
             env = {"PATH": f"{folder}:{os.environ['PATH']}", "HOME": "/home/some one", "RUSTFLAGS": "-Cno",
                    "CARGO_TARGET_DIR": "elsewhere"}
@@ -218,6 +219,8 @@ class Reproducible(unittest.TestCase):
             "--remap-path-prefix=/home/some one/.cargo=/cargo",
             f"--remap-path-prefix={ROOT}=/src",
             f"--remap-path-prefix={ROOT}/elsewhere=/target",
+            "'-ffile-prefix-map=/home/some one/.cargo=/cargo' "
+            f"'-ffile-prefix-map={ROOT}/elsewhere=/target'",
             ".build --profile dist --locked --bin sluice --quiet"])
 
 
