@@ -279,6 +279,10 @@ fn route(
     if !translated.is_empty()
         && let Some(source) = source(operation, family)
     {
+        // A translation is about as large as the body, which is kept for further candidates.
+        if let Some(share) = &mut context.guards.in_flight {
+            share.reserve_bytes(body.len().saturating_mul(2)).map_err(GatewayError::Overloaded)?;
+        }
         let is_kept = responses.as_deref().is_some_and(|call: &ResponsesCall| call.is_kept);
         let made = Translations::new(source, model, context, headers, chosen.is_some())
             .with_kept(continues, is_kept);

@@ -21,6 +21,7 @@ use crate::bedrock::body::Peek;
 use crate::bedrock::path::Call;
 use crate::bedrock::sigv4::PayloadHash;
 use crate::bedrock::{Api, Extras, Operation};
+use crate::quota::Overloaded;
 use crate::routing::access::Denial;
 use crate::routing::{
     Bound, Candidate, Candidates, Excess, Permit, QuotaDemand, RequestSize, Route, Target,
@@ -106,6 +107,11 @@ impl RoutedRequest {
         let Some(Way::Translated(None)) = self.candidates.get(index).map(|it| it.way) else {
             return true;
         };
+        if let Err(overloaded) = self.reserve_translation() {
+            tracing::debug!(%overloaded, "no room for another translation of the request");
+            self.give_up_on(index, LeaveReason::Unusable);
+            return false;
+        }
         let is_first_choice = self.is_first_choice_model(index);
         let made = match (self.target(index).cloned(), self.translations.take()) {
             (Some(target), Some(mut all)) => {
@@ -131,6 +137,14 @@ impl RoutedRequest {
             candidate.way = Way::Translated(made.flatten());
         }
         made.is_some()
+    }
+
+    /// Counts the next translation as in flight. It is about as large as the request's body.
+    fn reserve_translation(&mut self) -> Result<(), Overloaded> {
+        let made = self.translations.as_ref().map_or(0, |all| all.bytes());
+        let bytes = made.saturating_add(self.body.len().saturating_mul(2));
+        let share = self.context.guards.in_flight.as_mut();
+        share.map_or(Ok(()), |share| share.reserve_bytes(bytes))
     }
 
     /// Gives up on the candidates for which the request can't be translated.
@@ -422,8 +436,8 @@ pub(super) enum LeaveReason {
     Oversized(Excess),
     /// There was no connection, or it broke before an answer.
     Unreachable,
-    /// The gateway has no credentials or no connection for the target, or its credentials were
-    /// refused.
+    /// The gateway has no credentials, no connection or no room for a translation for the target, or its
+    /// credentials were refused.
     Unusable,
 }
 
