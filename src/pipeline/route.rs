@@ -6,6 +6,7 @@ use std::sync::{Arc, OnceLock};
 use http::{HeaderMap, HeaderName};
 use smallvec::SmallVec;
 
+use super::candidate_state::{CandidateState, LeaveReason};
 use super::context::RequestContext;
 use super::eligibility::{self, Eligibility};
 use super::error::{GatewayError, RequestError};
@@ -14,7 +15,7 @@ use super::inbound::InternalRequest;
 use super::kept_responses::KeptResponseError;
 use super::passed_over;
 use super::responses::ResponsesCall;
-use super::routed::{CandidateState, LeaveReason, RoutedRequest};
+use super::routed::RoutedRequest;
 use super::stage::{AuthorizedRequest, BufferedRequest};
 use super::step::Step;
 use super::translations::{Translations, Way, source};
