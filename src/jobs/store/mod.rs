@@ -157,7 +157,7 @@ impl Store {
     /// Cancels a job whose submission has failed, so that it never runs: not if the submission was stored
     /// after all, and not if it reaches the store later than this.
     pub(super) async fn abandon(&self, queue: Queue, id: Uuid) -> Result<(), StoreError> {
-        dispatch!(self, store => store.abandon(queue, id))
+        dispatch!(Store, self, 1, store => store.abandon(queue, id))
     }
 
     /// A job's record; `None` if it is unknown, or its result is no longer kept.
