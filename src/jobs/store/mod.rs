@@ -174,6 +174,12 @@ impl Store {
         dispatch!(self, store => store.cancel(id))
     }
 
+    /// Cancels a job whose submission has failed, so that it never runs: not if the submission was stored
+    /// after all, and not if it reaches the store later than this.
+    pub(super) async fn abandon(&self, queue: Queue, id: Uuid) -> Result<(), StoreError> {
+        dispatch!(self, store => store.abandon(queue, id))
+    }
+
     /// A job's record; `None` if it is unknown, or its result is no longer kept.
     pub(super) async fn record(&self, id: Uuid) -> Result<Option<Record>, StoreError> {
         dispatch!(self, store => store.record(id))
