@@ -72,7 +72,7 @@ def print_figures(run, calls, requests):
         ("jobs accepted", len(jobs)),
         ("of them ended", sum(request.job in run.jobs.ended for request in jobs)),
         ("of them without a model's answer", len(run.jobs.failed())),
-        ("of them run again after their gateway was gone", again),
+        ("of them with more than one call of a model, since their gateway was killed or cut off", again),
         ("jobs gone with Redis's data", len(run.jobs.gone - set(run.jobs.ended))),
         ("packets passed, lost, cut", f"{counts['passed']}, {counts['lost']}, {counts['cut']}"),
     ]:
