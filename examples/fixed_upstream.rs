@@ -31,6 +31,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use sluice::bedrock::{event_stream, sse};
 use tokio::net::TcpListener;
+use tokio::runtime::Builder;
 use tokio::time::{Instant, Sleep, sleep};
 
 /// Bytes of a unary answer.
@@ -55,6 +56,9 @@ struct Args {
     /// Frames after which a stream is silent and stays open.
     #[arg(long)]
     silent_after: Option<usize>,
+    /// Threads that serve connections.
+    #[arg(long, default_value_t = 1)]
+    threads: usize,
 }
 
 /// What is answered; made once.
@@ -69,9 +73,16 @@ struct Answers {
 
 type Answer = Response<Either<Full<Bytes>, Frames>>;
 
-#[tokio::main(flavor = "current_thread")]
-async fn main() -> Result<(), Box<dyn Error>> {
+fn main() -> Result<(), Box<dyn Error>> {
     let args = Args::parse();
+    let mut runtime = match args.threads {
+        0 | 1 => Builder::new_current_thread(),
+        _ => Builder::new_multi_thread(),
+    };
+    runtime.worker_threads(args.threads.max(1)).enable_all().build()?.block_on(serve(args))
+}
+
+async fn serve(args: Args) -> Result<(), Box<dyn Error>> {
     let answers = Answers {
         message: padded(
             r#"{"id":"msg_1","type":"message","role":"assistant","model":"claude","content":[{"type":"text","text":""#,

@@ -34,6 +34,10 @@ NOVA = [
 ]
 # Quotas that are kept to and never reached.
 RPM, TPM = 10_000_000, 100_000_000_000
+# Prices in USD for a million tokens, a day's budget that is never reached, and what an answer of 250 tokens
+# in and 200 out costs, which is what the upstream says of each.
+INPUT_USD, OUTPUT_USD, BUDGET_USD = 3.0, 15.0, 1_000_000
+COST_USD = (250 * INPUT_USD + 200 * OUTPUT_USD) / 1e6
 
 
 def many_models(count):
@@ -44,13 +48,23 @@ def bearer_of(number):
     return f"{BEARER}-{number}"
 
 
-def bearer_clients(count):
+def bearer_clients(count, rpm=RPM):
     """Clients known by bearer keys, each with limits of its own."""
     return [
         f'[[clients]]\nname = "client-{n}"\n'
         f'bearer_token = "sha256:{hashlib.sha256(bearer_of(n).encode()).hexdigest()}"\n'
-        f"rpm = {RPM}\ntpm = {TPM}\nmax_concurrent = 100000\n"
+        f"rpm = {rpm}\ntpm = {TPM}\nmax_concurrent = 100000\n"
         for n in range(count)
+    ]
+
+
+def client_with_budgets(file, rpm=RPM):
+    """A client known by a bearer key, with limits and budgets of its own, whose sums are in this file, if any."""
+    client = bearer_clients(1, rpm)[0]
+    return [
+        f'[state]\nbudget_path = "{file}"\n' if file else "",
+        f'[prices."anthropic.claude-*"]\ninput = {INPUT_USD}\noutput = {OUTPUT_USD}\n',
+        f"{client}daily_budget_usd = {BUDGET_USD}\nmonthly_budget_usd = {10 * BUDGET_USD}\n",
     ]
 
 

@@ -1,6 +1,7 @@
 """Drives the load generator, and checks that bytes pass unchanged."""
 
 import http.client
+import itertools
 import json
 import subprocess
 import tempfile
@@ -43,19 +44,25 @@ class Load:
                                "--connections", workload.connections,
                                *(["--rate", rate] if rate else []))
         prefixes = [["taskset", "-c", str(core)] for core in generators or []] or [[]]
-        running = [subprocess.Popen([*prefix, *command], stdout=subprocess.PIPE, text=True,
-                                    preexec_fn=die_with_parent) for prefix in prefixes]
-        try:
-            told = [json.loads(one.communicate()[0] or "null") for one in running]
-        finally:
-            for one in running:
-                one.kill()
-                one.wait()
-        if any(one.returncode for one in running):
-            raise SystemExit(f"{workload.name}: a wrong answer; the row does not count")
+        told = run(workload, [[*prefix, *command] for prefix in prefixes])
         told[0]["requests"] = sum(one["requests"] for one in told)
         told[0]["seconds"] = max(one["seconds"] for one in told)
         return told[0]
+
+    def watch(self, port, workload, headers, streams_each, spread_s, late_ms, generators):
+        """Keeps streams open on all connections, which begin within `spread_s`, shared by so many generators.
+
+        Returns for each second the events that came, those that were late, and the longest delay in µs.
+        """
+        shares = [len(range(number, workload.connections, generators)) for number in range(generators)]
+        commands = [self.command(port, workload, headers, "--expect-frames", workload.frames,
+                                 "--connections", share, "--requests", share * streams_each,
+                                 "--spread-s", spread_s, "--late-ms", late_ms, "--limit-s", 900)
+                    for share in shares if share]
+        seconds = itertools.zip_longest(*(one["seconds_of_frames"] for one in run(workload, commands)),
+                                        fillvalue=(0, 0, 0))
+        return [(sum(at[0] for at in all), sum(at[1] for at in all), max(at[2] for at in all))
+                for all in seconds]
 
     def hold(self, port, workload, headers, streams, frames):
         """Opens streams and keeps them open; returns their keeper, for `let_go`."""
@@ -66,6 +73,21 @@ class Load:
         if json.loads(keeper.stdout.readline() or "null") != {"holding": streams}:
             raise SystemExit(f"{streams} streams could not be opened")
         return keeper
+
+
+def run(workload, commands):
+    """What the load generators of these commands say, which run at the same time."""
+    running = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True, preexec_fn=die_with_parent)
+               for command in commands]
+    try:
+        told = [json.loads(one.communicate()[0] or "null") for one in running]
+    finally:
+        for one in running:
+            one.kill()
+            one.wait()
+    if any(one.returncode for one in running):
+        raise SystemExit(f"{workload.name}: a wrong answer; the row does not count")
+    return told
 
 
 def let_go(keeper):

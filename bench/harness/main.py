@@ -1,4 +1,4 @@
-"""The command: arguments, the rows one after the other, the table."""
+"""The command: arguments, the rows one after the other, the report."""
 
 import argparse
 import os
@@ -9,12 +9,9 @@ import tempfile
 import time
 import traceback
 
-from . import binaries, processes, rows, table
+from . import binaries, plan, processes, report, table
 from .load import Load
 from .scene import Scene
-
-# The whole run ends here, whatever happens.
-LIMIT_S = 900
 
 
 class Settings:
@@ -24,6 +21,7 @@ class Settings:
         self.short = args.short
         self.rounds = args.rounds or (3 if args.short else 7)
         self.seconds = 0.5 if args.short else 2
+        self.streams = args.streams or (200 if args.short else 5000)
         self.workers = processes.cores()
         self.open_files = processes.raise_file_limit()
         self.binaries = binaries.already_built() if args.no_build else binaries.build()
@@ -32,25 +30,17 @@ class Settings:
 
 def arguments(about):
     parser = argparse.ArgumentParser(description=about)
+    parser.add_argument("--all", action="store_true",
+                        help="the rows that take minutes each, too: " + ", ".join(plan.LONG_ROWS))
     parser.add_argument("--short", action="store_true", help="fewer and shorter rounds")
     parser.add_argument("--rounds", type=int, help="rounds of each row (default 7, short 3)")
+    parser.add_argument("--streams", type=int,
+                        help="streams of the row many-streams (default 5000, short 200)")
     parser.add_argument("--only", default="", metavar="ROW",
-                        help="the row of this name, or those with this text in it: " + ", ".join(rows.ROWS))
+                        help="the row of this name, or those with this text in it: "
+                        + ", ".join([*plan.ROWS, *plan.LONG_ROWS]))
     parser.add_argument("--no-build", action="store_true", help="use what is built")
     return parser.parse_args()
-
-
-class Stopped(SystemExit):
-    """A signal or the time limit ends the run, not the row alone."""
-
-
-def end_in_order():
-    """Signals and the time limit lead through `with`, so that no process is left behind."""
-    def stop(number, _):
-        raise Stopped(f"stopped by signal {number}")
-
-    for number in (signal.SIGTERM, signal.SIGALRM):
-        signal.signal(number, stop)
 
 
 def measure(settings, chosen):
@@ -63,7 +53,7 @@ def measure(settings, chosen):
             try:
                 with Scene(settings, load, folder) as scene:
                     results += row(scene)
-            except (Stopped, KeyboardInterrupt) as end:
+            except (processes.Stopped, KeyboardInterrupt) as end:
                 results.append(table.failed(name, str(end) or "interrupted"))
                 return results, False
             except (Exception, SystemExit) as why:
@@ -75,21 +65,15 @@ def measure(settings, chosen):
 
 def main(about):
     args = arguments(about)
-    only = [args.only] if args.only in rows.ROWS else [n for n in rows.ROWS if args.only in n]
-    chosen = {name: rows.ROWS[name] for name in only}
+    chosen = plan.chosen(args.only, args.all)
     if not chosen:
         raise SystemExit("no row has this name")
     settings = Settings(args)
-    end_in_order()
-    signal.alarm(LIMIT_S)
+    processes.end_in_order()
+    signal.alarm(plan.limit_s(chosen))
     began, before = time.monotonic(), os.getloadavg()[0]
     results, complete = measure(settings, chosen)
-    print(table.markdown(results))
-    print(f"\nMedians (lowest to highest) of {settings.rounds} rounds; ratios and differences are "
-          f"taken within each round. {settings.workers} cores and as many workers, load average "
-          f"{before:.1f} before and {os.getloadavg()[0]:.1f} after, "
-          f"{time.monotonic() - began:.0f} s.\n")
-    for note in settings.notes:
-        print(f"- {note}")
+    took = time.monotonic() - began
+    print(report.markdown(settings, results, before, took))
     if not complete:
         sys.exit("not every row was measured")

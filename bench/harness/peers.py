@@ -8,20 +8,19 @@ what Converse takes, and shows the share of moving bytes.
 import argparse
 import os
 import pathlib
-import shutil
 import signal
 import statistics
 import subprocess
-import sys
 import tempfile
 import time
 
-from . import binaries, configs, processes, translated, workloads
+from . import binaries, configs, install, processes, translated, workloads
+from .everything import everything_on
 from .load import Load
-from .main import end_in_order
+from .processes import end_in_order
 from .rounds import Side
 from .scene import Scene
-from .table import cpu, ratios, spread
+from .table import Result, cpu, markdown, ratios, skipped, spread
 
 # The proxy of LiteLLM 1.110.2 requires the package litellm-proxy, which PyPI did not have on 2026-11-30.
 LITELLM, PORTKEY = "1.108.7", "1.15.2"
@@ -45,43 +44,14 @@ litellm_settings:
 """
 
 
-def cache():
-    default = pathlib.Path.home() / ".cache" / "sluice-bench"
-    return pathlib.Path(os.environ.get("SLUICE_BENCH_CACHE", default))
-
-
 def install_litellm():
     """The proxy's command, or None and a word why."""
-    folder = cache() / f"litellm-{LITELLM}"
-    command = folder / "bin" / "litellm"
-    if not command.exists():
-        print(f"installing LiteLLM {LITELLM}", file=sys.stderr)
-        subprocess.run([sys.executable, "-m", "venv", folder], check=True)
-        done = subprocess.run([folder / "bin" / "pip", "install", "--quiet",
-                               f"litellm[proxy]=={LITELLM}", "boto3"], stdout=sys.stderr)
-        if done.returncode:
-            shutil.rmtree(folder)
-            print("LITELLM SKIPPED: pip can't install it here", file=sys.stderr)
-            return None
-    return command
+    return install.from_pypi("LiteLLM", LITELLM, "litellm", f"litellm[proxy]=={LITELLM}", "boto3")
 
 
 def install_portkey():
     """The gateway's script, or None and a word why."""
-    folder = cache() / f"portkey-{PORTKEY}"
-    script = folder / "node_modules" / "@portkey-ai" / "gateway" / "build" / "start-server.js"
-    if not script.exists():
-        if not shutil.which("npm"):
-            print("PORTKEY SKIPPED: there is no npm here", file=sys.stderr)
-            return None
-        print(f"installing Portkey {PORTKEY}", file=sys.stderr)
-        folder.mkdir(parents=True, exist_ok=True)
-        done = subprocess.run(["npm", "install", "--silent", "--no-audit", "--no-fund", "--prefix",
-                               folder, f"@portkey-ai/gateway@{PORTKEY}"], stdout=sys.stderr)
-        if done.returncode:
-            print("PORTKEY SKIPPED: npm can't install it here", file=sys.stderr)
-            return None
-    return script
+    return install.from_npm("Portkey", PORTKEY, "@portkey-ai/gateway", "build/start-server.js")
 
 
 class Peer:
@@ -158,6 +128,8 @@ def main(about):
         load = Load(settings.binaries["load"], pathlib.Path(folder))
         with Scene(settings, load, folder) as scene:
             lines = measure(scene)
+        with Scene(settings, load, folder) as scene:
+            lines += ["", markdown(everything_on(scene))]
     print("\n".join(lines))
     print(f"\nMedians (lowest to highest) of {settings.rounds} rounds; {settings.workers} cores and "
           f"as many workers, but one process of Portkey; load average {before:.1f} before and "
@@ -165,15 +137,40 @@ def main(about):
 
 
 def measure(scene):
+    peers, bare = put_up(scene)
+    return [*requests(scene, peers, bare), "", *streams(scene, peers, bare)]
+
+
+def put_up(scene):
+    """The gateway and the peers that can be installed, and the bare proxy."""
     scene.put_up_upstream("--frames", workloads.FRAMES)
     bare = scene.bare_proxy()
     peers = [Peer("Sluice", scene.plain_gateway(), workloads.bearer(), path=workloads.CHAT)]
-    for install, put_up in [(install_litellm, litellm), (install_portkey, portkey)]:
-        installed = install()
+    for install_it, put_it_up in [(install_litellm, litellm), (install_portkey, portkey)]:
+        installed = install_it()
         if installed:
-            peers.append(put_up(scene, installed))
+            peers.append(put_it_up(scene, installed))
     time.sleep(5)
-    return [*requests(scene, peers, bare), "", *streams(scene, peers, bare)]
+    return peers, bare
+
+
+def translated_work(scene):
+    """The lines of `bench/run`: what the peers take for the same translated work."""
+    peers, _ = put_up(scene)
+    lines = []
+    for sides, measured in [([peer.small() for peer in peers], "CPU per request"),
+                            ([peer.stream() for peer in peers], "CPU per frame of the upstream")]:
+        own, *others = sides
+        samples = scene.rounds().run(own.workload, sides)
+        for side in others:
+            taken, own_cpu = cpu(samples[side.name]), cpu(samples[own.name])
+            goal = GOAL if side.name == f"LiteLLM {LITELLM}" else None
+            lines.append(Result(f"{own.workload.name}, {side.name} / gateway", measured,
+                                f"{spread(own_cpu)} µs", f"{side.name}: {spread(taken)} µs",
+                                ratios(taken, own_cpu), 0, at_least=goal))
+    wanted = {f"LiteLLM {LITELLM}", f"Portkey {PORTKEY}"}
+    return lines + [skipped(f"Chat Completions by Converse, {name} / gateway", "CPU", "not installed")
+                    for name in sorted(wanted - {peer.name for peer in peers})]
 
 
 def requests(scene, peers, bare):

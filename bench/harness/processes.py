@@ -1,4 +1,4 @@
-"""Starts processes and sees that none is left behind; tells their CPU time and memory."""
+"""Starts processes and sees that none is left behind; their CPU time and memory."""
 
 import contextlib
 import ctypes
@@ -110,6 +110,19 @@ class Stage(contextlib.ExitStack):
         process = Process(*args, **extra)
         self.callback(process.stop)
         return process
+
+
+class Stopped(SystemExit):
+    """A signal or the time limit ends the run, not the row alone."""
+
+
+def end_in_order():
+    """Signals and the time limit lead through `with`, so that no process is left behind."""
+    def stop(number, _):
+        raise Stopped(f"stopped by signal {number}")
+
+    for number in (signal.SIGTERM, signal.SIGALRM):
+        signal.signal(number, stop)
 
 
 def cores():

@@ -13,7 +13,7 @@ import subprocess
 import sys
 import time
 
-from . import apis, binaries, configs, load, processes, workloads
+from . import binaries, configs, load, processes, workloads
 from .rounds import Side
 from .table import Result, cpu, differences, ratios, skipped, spread
 
@@ -346,21 +346,3 @@ def most(scene, wanted, parts):
                                     .replace(str(path), "config"))
         count //= 2
     raise SystemExit("the config takes not even a few")
-
-
-ROWS = {
-    "invoke-1k": invoke_small,
-    "invoke-1m": invoke_large,
-    "stream": stream,
-    "chat-1k": apis.chat_small,
-    "messages-1k": apis.messages_small,
-    "sse-stream": apis.sse_stream,
-    "bridged-1k": apis.translated_small,
-    "bridged-stream": apis.translated_stream,
-    "latency": latency,
-    "idle-streams": idle_streams,
-    "idle-process": idle,
-    "sigv4": sigv4,
-    "scaling": scaling,
-    "many": many,
-}

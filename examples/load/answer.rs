@@ -15,6 +15,7 @@ use tokio::net::TcpStream;
 use tokio::time::Instant;
 
 use crate::Failure;
+use crate::delays::FrameDelays;
 
 /// What every answer must have.
 #[derive(Clone, Copy)]
@@ -24,21 +25,24 @@ pub(crate) struct Expected {
 }
 
 /// Times of all answers.
-#[derive(Default)]
 pub(crate) struct Seen {
     /// From begin to last byte.
     pub(crate) latencies: Vec<Duration>,
     /// From begin to the first frame.
     first_frames: Vec<Duration>,
     /// From the writing of a frame to its reading; the first of a stream is not among them.
-    frame_delays: Vec<Duration>,
+    frame_delays: FrameDelays,
 }
 
 impl Seen {
+    pub(crate) fn new(frame_delays: FrameDelays) -> Seen {
+        Seen { latencies: Vec::new(), first_frames: Vec::new(), frame_delays }
+    }
+
     pub(crate) fn join(&mut self, other: Seen) {
         self.latencies.extend(other.latencies);
         self.first_frames.extend(other.first_frames);
-        self.frame_delays.extend(other.frame_delays);
+        self.frame_delays.join(other.frame_delays);
     }
 
     /// One JSON object, for the script that runs this; times in microseconds.
@@ -48,7 +52,8 @@ impl Seen {
             "seconds": took.as_secs_f64(),
             "latency_us": quantiles(&self.latencies),
             "first_frame_us": quantiles(&self.first_frames),
-            "frame_delay_us": quantiles(&self.frame_delays),
+            "frame_delay_us": quantiles(self.frame_delays.kept()),
+            "seconds_of_frames": self.frame_delays.seconds(),
         })
     }
 }
@@ -132,8 +137,9 @@ impl Answers {
         let Length::Chunked = self.head(socket).await? else {
             return Err("an answer of known length, not a stream".into());
         };
+        let mut delays = FrameDelays::default();
         while body.frames < frames {
-            if !self.chunk(socket, true, &mut body, &mut Vec::new()).await? {
+            if !self.chunk(socket, true, &mut body, &mut delays).await? {
                 return Err(format!("the stream ended after {} frames", body.frames).into());
             }
         }
@@ -198,7 +204,7 @@ impl Answers {
         socket: &mut TcpStream,
         streams: bool,
         body: &mut Body,
-        delays: &mut Vec<Duration>,
+        delays: &mut FrameDelays,
     ) -> Result<bool, Failure> {
         let line = loop {
             match memmem::find(&self.wire, b"\r\n") {
@@ -222,7 +228,7 @@ impl Answers {
     }
 
     /// Takes the whole frames out of the stream.
-    fn frames(&mut self, body: &mut Body, delays: &mut Vec<Duration>) -> Result<(), Failure> {
+    fn frames(&mut self, body: &mut Body, delays: &mut FrameDelays) -> Result<(), Failure> {
         let now = SystemTime::now().duration_since(UNIX_EPOCH)?;
         let mut taken = 0;
         while let Some(rest) = self.stream.get(taken..)
@@ -232,7 +238,7 @@ impl Answers {
             if body.first_frame.is_none() {
                 body.first_frame = Some(Instant::now());
             } else if let Some(written) = written_at(frame.payload) {
-                delays.push(now.saturating_sub(written));
+                delays.note(now.saturating_sub(written));
             }
             body.is_ended = frame.is_end;
             taken += frame.length;

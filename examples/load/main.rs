@@ -4,13 +4,15 @@
 //! Connections are opened first, so that what is measured is requests and not handshakes. Without
 //! `--rate` each connection sends one request after the other; with it, requests begin at random
 //! times of that mean rate, whatever the answers do. With `--hold` each sends one request and
-//! keeps its stream open until standard input ends. Any answer that is not 200 with what is
+//! keeps its stream open until standard input ends. With `--spread-s` connections begin one after the other
+//! over that time. Any answer that is not 200 with what is
 //! expected ends the run with an error. Its own work a request is little, since it shares the
 //! machine with what it measures: heads are written from a template and answers are not kept.
 
 #![allow(clippy::disallowed_methods, reason = "its timers stand beside nothing that is hostile")]
 
 mod answer;
+mod delays;
 mod pace;
 mod request;
 
@@ -26,9 +28,10 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc::Receiver;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, sleep_until, timeout};
 
 use answer::{Answers, Expected, Seen};
+use delays::FrameDelays;
 use request::Template;
 
 /// Streams that are being opened at the same time.
@@ -69,6 +72,13 @@ struct Args {
     /// Requests in a second, begun at random times. Default: as fast as answers come.
     #[arg(long)]
     rate: Option<f64>,
+    /// Seconds over which the first requests of the connections are spread evenly.
+    #[arg(long, default_value_t = 0.0)]
+    spread_s: f64,
+    /// Count the frames of each second that were under way for more than so many milliseconds, instead of
+    /// keeping the delay of each.
+    #[arg(long)]
+    late_ms: Option<u64>,
     /// Keep streams open, after this many frames of each, until standard input ends.
     #[arg(long)]
     hold: Option<usize>,
@@ -105,15 +115,22 @@ async fn run(args: &Args, template: &Arc<Template>) -> Result<(Duration, Seen), 
     let expected = Expected { bytes: args.expect_bytes, frames: args.expect_frames };
     let share = args.requests.div_ceil(args.connections.max(1));
     let started = Instant::now();
+    let delays = match args.late_ms {
+        Some(late) => FrameDelays::counted(started, Duration::from_millis(late)),
+        None => FrameDelays::default(),
+    };
     let mut paces = args.rate.map(|rate| pace::start(rate, args.connections, args.requests));
     let mut running = JoinSet::new();
     for (number, socket) in sockets.into_iter().enumerate() {
         let pace = paces.as_mut().and_then(Vec::pop);
-        let sender = Sender { socket, template: Arc::clone(template), expected };
+        let begins = started
+            + Duration::from_secs_f64(args.spread_s * number as f64 / args.connections as f64);
+        let sender = Sender { socket, template: Arc::clone(template), expected, begins };
+        let seen = Seen::new(delays.clone());
         // Variants are dealt out so that all connections together take them in turn.
-        running.spawn(sender.send(number, args.connections, share, pace));
+        running.spawn(sender.send(number, args.connections, share, pace, seen));
     }
-    let mut seen = Seen::default();
+    let mut seen = Seen::new(delays);
     while let Some(finished) = running.join_next().await {
         seen.join(finished??);
     }
@@ -131,6 +148,8 @@ struct Sender {
     socket: TcpStream,
     template: Arc<Template>,
     expected: Expected,
+    /// When its first request is sent.
+    begins: Instant,
 }
 
 impl Sender {
@@ -141,11 +160,15 @@ impl Sender {
         step: usize,
         share: usize,
         mut pace: Option<Receiver<Instant>>,
+        mut seen: Seen,
     ) -> Result<Seen, Failure> {
-        let mut seen = Seen::default();
         let mut answers = Answers::default();
         let mut head = Vec::new();
         let mut number = first;
+        // A timer takes a millisecond even when its time has passed.
+        if self.begins > Instant::now() {
+            sleep_until(self.begins).await;
+        }
         while seen.latencies.len() < share || pace.is_some() {
             let started = match &mut pace {
                 Some(pace) => match pace.recv().await {

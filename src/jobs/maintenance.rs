@@ -39,8 +39,8 @@ pub(super) struct Maintenance {
     heartbeat: Duration,
     gauge: IntGaugeVec,
     dropped: IntCounter,
-    /// Jobs whose submission failed, but may have reached the store.
-    abandoned: Mutex<VecDeque<Uuid>>,
+    /// Jobs whose submission failed, but may have reached the store, or may still be on its way.
+    abandoned: Mutex<VecDeque<(Queue, Uuid)>>,
 }
 
 impl Maintenance {
@@ -66,13 +66,13 @@ impl Maintenance {
     }
 
     /// Cancels a job when the store is back, because its submitter got an error.
-    pub(super) fn abandon(&self, job: Uuid) {
+    pub(super) fn abandon(&self, queue: Queue, job: Uuid) {
         let mut abandoned = self.abandoned.lock();
         if abandoned.len() >= MAX_ABANDONED {
             abandoned.pop_front();
             self.dropped.inc();
         }
-        abandoned.push_back(job);
+        abandoned.push_back((queue, job));
     }
 
     /// Runs until `end`.
@@ -129,9 +129,9 @@ impl Maintenance {
     async fn cancel_abandoned(&self) {
         loop {
             let next = self.abandoned.lock().pop_front();
-            let Some(job) = next else { return };
-            if self.health.record(self.store.cancel(job).await).is_err() {
-                self.abandon(job);
+            let Some((queue, job)) = next else { return };
+            if self.health.record(self.store.abandon(queue, job).await).is_err() {
+                self.abandon(queue, job);
                 return;
             }
         }

@@ -153,7 +153,7 @@ impl Jobs {
             }
             Err(error) => {
                 // The store may have accepted the job, but its submitter gets an error.
-                self.maintenance.abandon(id);
+                self.maintenance.abandon(job.queue, id);
                 Err(error)
             }
         }

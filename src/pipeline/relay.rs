@@ -595,7 +595,7 @@ impl<B> Relay<B> {
         *this.is_over = true;
         this.context.set_outcome(outcome);
         let usage = this.usage_tap.usage();
-        this.context.consumption.reported = usage;
+        this.context.consumption.report(usage, this.context.call.operation);
         if let Some(mut reservation) = this.reservation.take() {
             match outcome {
                 Outcome::StreamBroken | Outcome::StreamIdle => reservation.stalled(&OutageCause {

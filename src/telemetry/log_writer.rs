@@ -149,13 +149,36 @@ pub(super) struct Buffered<W> {
     text: Vec<u8>,
     /// Where in the text each line ends.
     ends: Vec<usize>,
-    /// Whether only a part of the last line was written. The next line starts on a new line then.
-    is_partial: bool,
+    /// Bytes of a line of which only the beginning was written, at the end of what was. The next line starts on
+    /// a new line then.
+    partial: usize,
+    /// Bytes that the last flush could not write.
+    unwritten: usize,
 }
 
 impl<W: Write> Buffered<W> {
     pub(super) fn new(out: W) -> Buffered<W> {
-        Buffered { out, text: Vec::new(), ends: Vec::new(), is_partial: false }
+        Buffered { out, text: Vec::new(), ends: Vec::new(), partial: 0, unwritten: 0 }
+    }
+
+    /// Where the lines go.
+    pub(super) fn out(&self) -> &W {
+        &self.out
+    }
+
+    /// Bytes that the last flush could not write.
+    pub(super) fn unwritten(&self) -> usize {
+        self.unwritten
+    }
+
+    /// Bytes of the beginning of a line, at the end of what was written, whose rest could not be written.
+    pub(super) fn partial(&self) -> usize {
+        self.partial
+    }
+
+    /// Notes that the beginning of a line was taken back.
+    pub(super) fn has_cut_partial(&mut self) {
+        self.partial = 0;
     }
 }
 
@@ -163,7 +186,7 @@ impl<W: Write + Send + 'static> Sink for Buffered<W> {
     fn line(&mut self, line: &[u8]) -> u64 {
         let is_full = !self.text.is_empty() && self.text.len() + line.len() > BUFFER;
         let lost = if is_full { self.flush() } else { 0 };
-        if self.is_partial && self.text.is_empty() {
+        if self.partial > 0 && self.text.is_empty() {
             self.text.push(b'\n');
         }
         self.text.extend_from_slice(line);
@@ -178,8 +201,10 @@ impl<W: Write + Send + 'static> Sink for Buffered<W> {
         let written = write_some(&mut self.out, &self.text);
         let whole = self.ends.partition_point(|end| *end <= written);
         if written > 0 {
-            self.is_partial = self.ends.binary_search(&written).is_err();
+            let end = whole.checked_sub(1).and_then(|last| self.ends.get(last)).copied();
+            self.partial = written - end.unwrap_or_default();
         }
+        self.unwritten = self.text.len() - written;
         let lost = self.ends.len() - whole;
         self.text.clear();
         self.ends.clear();

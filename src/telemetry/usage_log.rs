@@ -178,6 +178,26 @@ struct OpenFile {
     is_regular: bool,
 }
 
+impl OpenFile {
+    /// After records were lost: makes `size` that of the file again, with `waiting` bytes that are about to be
+    /// written. Cuts off the beginning of a record that found no room, so that every line is a whole record,
+    /// unless another process has written behind it.
+    fn forget_lost(&mut self, waiting: u64) {
+        let Ok(about) = self.out.out().metadata() else { return };
+        let (partial, unwritten) = (self.out.partial() as u64, self.out.unwritten() as u64);
+        let is_own = self.size.checked_sub(waiting + unwritten) == Some(about.len());
+        let mut length = about.len();
+        if let Some(whole) = length.checked_sub(partial).filter(|_| self.is_regular && is_own)
+            && partial > 0
+            && self.out.out().set_len(whole).is_ok()
+        {
+            self.out.has_cut_partial();
+            length = whole;
+        }
+        self.size = length + waiting;
+    }
+}
+
 /// What identifies a file: device and inode.
 type FileId = (u64, u64);
 
@@ -264,11 +284,20 @@ impl Sink for Rotating {
         }
         let Some(open) = &mut self.file else { return lost + 1 };
         open.size += length;
-        lost + open.out.line(line)
+        let lost_before = open.out.line(line);
+        if lost_before > 0 {
+            open.forget_lost(length);
+        }
+        lost + lost_before
     }
 
     fn flush(&mut self) -> u64 {
-        self.file.as_mut().map_or(0, |open| open.out.flush())
+        let Some(open) = &mut self.file else { return 0 };
+        let lost = open.out.flush();
+        if lost > 0 {
+            open.forget_lost(0);
+        }
+        lost
     }
 
     fn check(&mut self) {

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
+use crate::support::disk::SmallDisk;
 use crate::support::patience::eventually;
 use crate::support::{Ask, Config, Gateway, Simulator};
 
@@ -112,4 +113,32 @@ async fn without_its_folder_lost_records_are_counted_until_it_returns() {
     eventually("it is there again", there, |there| *there).await;
     writes(&gateway, &path, 1).await;
     assert_eq!(lost(&gateway).await, 5.0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_disk_leaves_whole_records_and_is_not_taken_for_another_process() {
+    let Some(disk) = SmallDisk::new(1 << 20) else { return };
+    let simulator = Simulator::start().await;
+    let config = Config::models(&simulator, 1)
+        .set("usage_log.enabled", true)
+        .set("usage_log.path", disk.path("usage.jsonl").to_str().unwrap());
+    let gateway = disk.start(&config, &[]).await;
+    let path = disk.seen_by(&gateway, "usage.jsonl");
+    let asks = async |count: usize| {
+        for _ in 0..count {
+            assert_eq!(Ask::new(&gateway, "hello").send().await.status, 200);
+        }
+    };
+    asks(1).await;
+    has(&path, 1).await;
+    // The rest of the page that the file has begun takes a few records, and the beginning of another.
+    disk.fill(&gateway);
+    asks(20).await;
+    let all = async || records(&path) as f64 + lost(&gateway).await;
+    eventually("all are written or counted as lost", all, |all| *all == 21.0).await;
+    assert!(lost(&gateway).await > 0.0);
+    disk.clear(&gateway);
+    asks(3).await;
+    eventually("all are written or counted as lost", all, |all| *all == 24.0).await;
+    assert_eq!(reopened(&gateway, "truncated").await, 0.0);
 }

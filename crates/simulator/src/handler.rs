@@ -39,6 +39,7 @@ pub(super) async fn handle(
     let rng = shared.rng(record.seq());
     let id = uuid::Builder::from_random_bytes(rng.clone().u128(..).to_be_bytes()).into_uuid();
     let id = id.to_string();
+    record.note(|entry| entry.request_id.clone_from(&id));
     let dialect = Place::of(head.uri.path()).map(Place::dialect).unwrap_or_default();
     let call = path::parse(&head.method, head.uri.path());
     let is_bidirectional =

@@ -43,6 +43,8 @@ pub struct Entry {
     pub connection: u64,
     /// `HTTP/1.1` or `HTTP/2.0`.
     pub protocol: String,
+    /// The id of the request, which the header `x-amzn-requestid` of its answer has; empty until it is given.
+    pub request_id: String,
     /// The method.
     pub method: String,
     /// The path as on the wire, with the query.
@@ -79,6 +81,10 @@ pub struct Entry {
     pub input_tokens: u64,
     /// Output tokens generated until the end.
     pub output_tokens: u64,
+    /// Input tokens that were read from a cache.
+    pub cache_read_tokens: u64,
+    /// Input tokens that were written to one.
+    pub cache_write_tokens: u64,
     /// How the exchange ended.
     pub ending: Ending,
 }
@@ -164,6 +170,7 @@ impl Log {
             ended_ms: None,
             connection,
             protocol: format!("{:?}", head.version),
+            request_id: String::new(),
             method: head.method.to_string(),
             path: head.uri.path_and_query().map(ToString::to_string).unwrap_or_default(),
             operation: None,
@@ -182,6 +189,8 @@ impl Log {
             frames: 0,
             input_tokens: 0,
             output_tokens: 0,
+            cache_read_tokens: 0,
+            cache_write_tokens: 0,
             ending: Ending::Open,
         });
         drop(state);
@@ -240,6 +249,8 @@ impl Record {
         self.note(|entry| {
             entry.input_tokens = usage.input;
             entry.output_tokens = usage.output;
+            entry.cache_read_tokens = usage.cache_read;
+            entry.cache_write_tokens = usage.cache_write;
         });
     }
 

@@ -37,6 +37,7 @@ pub(in crate::jobs) struct RedisStore {
 
 struct Scripts {
     submit: Script,
+    void: Script,
     claim: Script,
     start: Script,
     progress: Script,
@@ -59,6 +60,7 @@ impl RedisStore {
             redis: Redis::new(url, config.timeout)?,
             scripts: Arc::new(Scripts {
                 submit: Script::new(include_str!("lua/submit.lua")),
+                void: Script::new(include_str!("lua/void.lua")),
                 claim: Script::new(include_str!("lua/claim.lua")),
                 start: Script::new(include_str!("lua/start.lua")),
                 progress: Script::new(include_str!("lua/progress.lua")),
@@ -199,6 +201,13 @@ impl RedisStore {
 
     pub(super) async fn cancel(&self, id: Uuid) -> Result<(), StoreError> {
         let Some(queue) = self.queue_of(id).await? else { return Ok(()) };
+        self.end(queue, id, "", State::Cancelled, "", "").await.map(|_| ())
+    }
+
+    pub(super) async fn abandon(&self, queue: Queue, id: Uuid) -> Result<(), StoreError> {
+        let mut invocation = self.scripts.void.key(self.keys.job(id));
+        invocation.arg(queue.name()).arg(self.result_ttl);
+        self.invoke::<i64>(&invocation).await?;
         self.end(queue, id, "", State::Cancelled, "", "").await.map(|_| ())
     }
 

@@ -107,8 +107,9 @@ impl SqliteStore {
             return Ok(Submitted::Full);
         }
         sqlx::query(
+            // One that is there stays as it is: its submitter has given it up meanwhile.
             "INSERT INTO sluice_jobs (id, queue, state, owner, subject, payload)
-             VALUES (?, ?, 'waiting', ?, ?, ?)",
+             VALUES (?, ?, 'waiting', ?, ?, ?) ON CONFLICT DO NOTHING",
         )
         .bind(id.to_string())
         .bind(job.queue.name())
@@ -340,6 +341,20 @@ impl SqliteStore {
 
     pub(super) async fn cancel(&self, id: Uuid) -> Result<(), StoreError> {
         let mut connection = self.file.connection().await?;
+        self.end(&mut connection, &id.to_string(), State::Cancelled, None, None).await
+    }
+
+    pub(super) async fn abandon(&self, queue: Queue, id: Uuid) -> Result<(), StoreError> {
+        let mut connection = self.file.connection().await?;
+        sqlx::query(
+            "INSERT INTO sluice_jobs (id, queue, state, subject, expires)
+             VALUES (?, ?, 'cancelled', '', ?) ON CONFLICT DO NOTHING",
+        )
+        .bind(id.to_string())
+        .bind(queue.name())
+        .bind(now().saturating_add(millis(self.result_ttl)))
+        .execute(&mut *connection)
+        .await?;
         self.end(&mut connection, &id.to_string(), State::Cancelled, None, None).await
     }
 

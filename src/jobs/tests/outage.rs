@@ -8,6 +8,7 @@ use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{Connection as _, Executor as _, SqliteConnection};
 use tokio::sync::Semaphore;
 use tokio::time::sleep;
+use uuid::Uuid;
 
 use super::super::{Failure, Queue, State};
 use super::servers::RedisCluster;
@@ -74,6 +75,28 @@ async fn a_running_job_is_not_taken_over_after_an_outage_longer_than_its_lease()
         let next = other.submit(job(Queue::Chat, "next")).await.unwrap();
         assert_eq!(ended(&other, next).await.state, State::Done);
         assert_eq!(work.times("long"), 1, "the job ran once");
+    }
+}
+
+/// The network may bring a submission that failed when its caller was answered otherwise long ago.
+#[tokio::test]
+async fn a_submission_that_arrives_after_it_was_given_up_never_runs() {
+    for store in TestStore::all() {
+        let work = Script::echo();
+        let jobs = store.start(work.clone()).await;
+        let (early, late) = (Uuid::now_v7(), Uuid::now_v7());
+        // One is stored before it is given up, and may have run; the other one afterwards.
+        jobs.store.submit(early, &job(Queue::Test, "early")).await.unwrap();
+        for id in [early, late] {
+            jobs.store.abandon(Queue::Test, id).await.unwrap();
+        }
+        jobs.store.submit(late, &job(Queue::Test, "late")).await.unwrap();
+        let next = jobs.submit(job(Queue::Test, "next")).await.unwrap();
+        assert_eq!(ended(&jobs, next).await.state, State::Done);
+        assert_eq!(work.times("late"), 0);
+        assert_eq!(jobs.record(late).await.unwrap().unwrap().state, State::Cancelled);
+        let counts = jobs.stats().await.unwrap().counts["test"];
+        assert_eq!((counts.waiting, counts.running), (0, 0));
     }
 }
 

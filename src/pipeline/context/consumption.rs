@@ -23,7 +23,7 @@ pub(in crate::pipeline) struct Consumption {
     /// The usage that a stream reported at its beginning.
     pub(in crate::pipeline) initial_usage: Option<Usage>,
     /// The usage that the answer reported.
-    pub(in crate::pipeline) reported: Option<Usage>,
+    pub(super) reported: Option<Usage>,
     /// The service tier in the headers of the answer.
     pub(in crate::pipeline) served_tier: Option<ServiceTier>,
     /// An estimate of the usage of what was relayed so far.
@@ -71,8 +71,18 @@ impl PriceTerms<'_> {
 }
 
 impl Consumption {
+    /// Notes the usage that the answer reported. An answer about a stored response reports what was used when
+    /// that was made, and counted then.
+    pub(in crate::pipeline) fn report(
+        &mut self,
+        usage: Option<Usage>,
+        operation: Option<Operation>,
+    ) {
+        self.reported = usage.filter(|_| !operation.is_some_and(Operation::is_on_stored_response));
+    }
+
     /// What the request has used; `answered_by` is the target that answered. Counting tokens uses
-    /// nothing. A failed attempt uses nothing either, except for those of
+    /// nothing, nor does what concerns a stored response. A failed attempt uses nothing either, except for those of
     /// [`Consumption::add_lost_attempt`]. If the client left while a target worked on the request,
     /// the input counts.
     pub(super) fn used(
@@ -80,7 +90,8 @@ impl Consumption {
         answered_by: Option<&Arc<Target>>,
         terms: PriceTerms<'_>,
     ) -> Option<Used> {
-        if terms.operation.is_some_and(Operation::counts_tokens) {
+        let uses_nothing = |it: Operation| it.counts_tokens() || it.is_on_stored_response();
+        if terms.operation.is_some_and(uses_nothing) {
             return None;
         }
         let estimate = |relayed: Usage| self.estimate_unreported(relayed, terms.operation);

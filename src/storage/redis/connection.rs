@@ -62,11 +62,11 @@ impl Connection {
         Connection(Arc::new(ActiveConnection { server: Arc::new(server), state: Mutex::default() }))
     }
 
-    /// The current dial and its number. Begins a dial if none is running.
-    fn dial(&self) -> (u64, Dial) {
+    /// The current dial, its number, and whether it begins with this call, because none was running.
+    fn dial(&self) -> (u64, Dial, bool) {
         let mut state = self.state();
         if let Some(dial) = &state.dial {
-            return (state.number, dial.clone());
+            return (state.number, dial.clone(), false);
         }
         let now = Instant::now();
         let begins = state.dialed_at.map_or(now, |at| now.max(at + MIN_DIAL_INTERVAL));
@@ -81,7 +81,24 @@ impl Connection {
         state.number += 1;
         state.dialed_at = Some(begins);
         state.dial = Some(dial.clone());
-        (state.number, dial)
+        (state.number, dial, true)
+    }
+
+    /// The open connection, or a new one. A dial that began before may fail because of how the network was
+    /// then, so that a call which has waited for it dials once more.
+    async fn socket(&self) -> RedisResult<(u64, Socket)> {
+        let (number, dial, is_new) = self.dial();
+        let error = match dial.await {
+            Ok(socket) => return Ok((number, socket)),
+            Err(error) => error,
+        };
+        self.drop_dial(number);
+        if is_new {
+            return Err(error);
+        }
+        let (number, dial, _) = self.dial();
+        let socket = dial.await.inspect_err(|_| self.drop_dial(number))?;
+        Ok((number, socket))
     }
 
     /// Drops the connection of this dial, so that the next call dials again.
@@ -109,14 +126,7 @@ impl Connection {
     }
 
     async fn call_once(&self, commands: Commands<'_>) -> RedisResult<Vec<Value>> {
-        let (number, dial) = self.dial();
-        let mut socket = match dial.await {
-            Ok(socket) => socket,
-            Err(error) => {
-                self.drop_dial(number);
-                return Err(error);
-            }
-        };
+        let (number, mut socket) = self.socket().await?;
         let since = Instant::now();
         let mut call = PendingCall { connection: self, number, since, is_complete: false };
         let result = commands.send(&mut socket).await;

@@ -10,6 +10,7 @@ use std::time::Duration;
 use redis::aio::{ConnectionLike, MultiplexedConnection};
 use redis::cluster::ClusterClient;
 use redis::cluster_async::ClusterConnection;
+use redis::io::tcp::TcpSettings;
 use redis::sentinel::{SentinelClient, SentinelNodeConnectionInfo, SentinelServerType};
 use redis::{
     AsyncConnectionConfig, Client, Cmd, ConnectionAddr, ConnectionInfo, ErrorKind,
@@ -55,8 +56,8 @@ impl Server {
     /// # Errors
     /// When the URL is invalid.
     pub fn at(url: &str, limit: Duration) -> Result<Server, RedisFailure> {
-        let client = Box::new(Client::open(url)?);
-        let info = url.into_connection_info()?;
+        let info = url.into_connection_info()?.set_tcp_settings(tcp_settings(limit));
+        let client = Box::new(Client::open(info.clone())?);
         let address = info.addr().to_string();
         let cluster = Box::new(cluster([info].into(), limit)?);
         Ok(Server { kind: Kind::Any { client, cluster }, limit, address })
@@ -68,7 +69,8 @@ impl Server {
     /// When a URL is invalid.
     pub fn new(redis: &SharedRedis, limit: Duration) -> Result<Server, RedisFailure> {
         let urls = redis.urls.expose().split(',').map(|url| url.trim().into_connection_info());
-        let infos: Vec<ConnectionInfo> = urls.collect::<Result<_, _>>()?;
+        let infos = urls.map(|info| Ok(info?.set_tcp_settings(tcp_settings(limit))));
+        let infos: Vec<ConnectionInfo> = infos.collect::<Result<_, RedisError>>()?;
         let addresses: Vec<String> = infos.iter().map(|info| info.addr().to_string()).collect();
         let clients = || infos.iter().cloned().map(Client::open).collect::<Result<Vec<_>, _>>();
         let kind = match redis.kind {
@@ -76,7 +78,9 @@ impl Server {
                 let client = clients()?.into_iter().next().ok_or_else(no_address)?;
                 Kind::Standalone(Box::new(client))
             }
-            RedisKind::Sentinel => Kind::Sentinel(Box::new(Mutex::new(sentinels(infos, redis)?))),
+            RedisKind::Sentinel => {
+                Kind::Sentinel(Box::new(Mutex::new(sentinels(infos, redis, limit)?)))
+            }
             RedisKind::Cluster => {
                 let cluster = Box::new(cluster(infos.clone(), limit)?);
                 Kind::Cluster { cluster, nodes: clients()? }
@@ -177,11 +181,13 @@ impl Server {
 fn sentinels(
     infos: Vec<ConnectionInfo>,
     redis: &SharedRedis,
+    limit: Duration,
 ) -> Result<SentinelClient, RedisFailure> {
     let first = infos.first().cloned().ok_or_else(no_address)?;
     let is_tls = matches!(first.addr(), ConnectionAddr::TcpTls { .. });
     let node = SentinelNodeConnectionInfo::default()
-        .set_redis_connection_info(first.redis_settings().clone());
+        .set_redis_connection_info(first.redis_settings().clone())
+        .set_tcp_settings(tcp_settings(limit));
     let node = if is_tls { node.set_tls_mode(TlsMode::Secure) } else { node };
     let addresses = infos.into_iter().map(|info| info.addr().clone());
     let master = SentinelServerType::Master;
@@ -193,7 +199,14 @@ fn cluster(nodes: Vec<ConnectionInfo>, limit: Duration) -> Result<ClusterClient,
         .retries(1)
         .connection_timeout(limit)
         .response_timeout(limit)
+        .tcp_settings(tcp_settings(limit))
         .build()
+}
+
+/// How connections behave. Without the time limit, the system would deliver a command that it could not
+/// deliver in time whenever the network is back, long after its caller was told that it failed.
+fn tcp_settings(limit: Duration) -> TcpSettings {
+    TcpSettings::default().set_nodelay(true).set_user_timeout(limit)
 }
 
 fn no_address() -> RedisFailure {

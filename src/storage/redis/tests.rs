@@ -34,6 +34,14 @@ struct Scripted {
 
 impl Scripted {
     async fn start(replies: impl IntoIterator<Item = ScriptedReply>) -> Scripted {
+        Scripted::start_silent(0, replies).await
+    }
+
+    /// One that says nothing on its first connections, not even to what clients send at the beginning.
+    async fn start_silent(
+        silent: usize,
+        replies: impl IntoIterator<Item = ScriptedReply>,
+    ) -> Scripted {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let server = Scripted {
             url: format!("redis://{}/0", listener.local_addr().unwrap()),
@@ -42,8 +50,13 @@ impl Scripted {
         };
         let (seen, replies) = (Arc::clone(&server.seen), Arc::clone(&server.replies));
         tokio::spawn(async move {
+            let mut held = Vec::new();
             for number in 0.. {
                 let (stream, _) = listener.accept().await.unwrap();
+                if number < silent {
+                    held.push(stream);
+                    continue;
+                }
                 tokio::spawn(serve(stream, number, Arc::clone(&seen), Arc::clone(&replies)));
             }
         });
@@ -105,6 +118,21 @@ fn command(bytes: &[u8]) -> Option<(String, usize)> {
     let body: Vec<&str> = lines.take(words * 2).collect();
     let length = head.len() + body.iter().map(|line| line.len()).sum::<usize>();
     (body.len() == words * 2).then(|| (body[1].trim().to_uppercase(), length))
+}
+
+#[tokio::test]
+async fn a_call_that_has_waited_for_an_older_dial_dials_once_more() {
+    let server = Scripted::start_silent(1, []).await;
+    let redis = server.redis();
+    let first = tokio::spawn({
+        let redis = redis.clone();
+        async move { set(&redis).await }
+    });
+    tokio::time::sleep(LIMIT / 2).await;
+    let second = set(&redis).await;
+    assert!(first.await.unwrap().is_err());
+    assert!(second.is_ok(), "{second:?}");
+    assert_eq!(server.connections(), [1]);
 }
 
 async fn set(redis: &Redis) -> Result<(), RedisFailure> {

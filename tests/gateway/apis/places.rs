@@ -87,6 +87,31 @@ async fn a_response_is_continued_read_cancelled_and_deleted_where_it_is() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_tokens_of_a_stored_response_count_once_however_often_it_is_read() {
+    let upstream = store().await;
+    let gateway = gateway(&upstream, two_clients).await;
+    let (_, made) = create(&gateway, KEYS[0], "").await;
+    let path = format!("/v1/responses/{}", made["id"].as_str().unwrap());
+    for (method, path) in [
+        ("GET", path.clone()),
+        ("GET", format!("{path}/input_items")),
+        ("POST", format!("{path}/cancel")),
+        ("GET", path.clone()),
+        ("DELETE", path),
+    ] {
+        let (status, answer) = ask(&gateway, KEYS[0], method, &path, "").await;
+        assert_eq!((status, &answer["usage"]["input_tokens"]), (200, &4.into()), "{method} {path}");
+    }
+    let log = gateway.access_log(6).await;
+    assert_eq!((&log[0]["usage"]["input"], &log[0]["usage"]["output"]), (&4.into(), &2.into()));
+    assert!(log[1..].iter().all(|line| line["usage"].is_null()), "{log:?}");
+    let metrics = gateway.metrics().await;
+    for (kind, tokens) in [("input", 4.0), ("output", 2.0)] {
+        assert_eq!(metrics.sum("sluice_tokens_total", &[("kind", kind)]), tokens, "{kind}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn no_other_client_can_use_an_id_and_none_can_make_one_up() {
     let upstream = store().await;
     let gateway = gateway(&upstream, two_clients).await;

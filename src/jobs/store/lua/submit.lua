@@ -1,6 +1,10 @@
--- Stores a job unless too many of its queue wait. 1: stored, 0: full.
+-- Stores a job unless too many of its queue wait. 1: stored, 0: full. One that is there stays as it is:
+-- its submitter has given it up meanwhile.
 -- KEYS: job, waiting and ready set of the queue.
 -- ARGV: id, queue, owner ('' without one), subject, payload, max waiting.
+if redis.call('EXISTS', KEYS[1]) == 1 then
+  return 1
+end
 if redis.call('SCARD', KEYS[2]) >= tonumber(ARGV[6]) then
   return 0
 end
