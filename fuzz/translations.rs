@@ -256,7 +256,8 @@ pub(crate) fn embeddings(input: &[u8]) {
 pub(crate) fn turns(input: &[u8]) {
     let mut lines = input.splitn(3, |byte| *byte == b'\n');
     let mut line = || lines.next().unwrap_or_default();
-    let (request, response, next) = (line(), line(), line());
+    // The gateway writes responses without space around them.
+    let (request, response, next) = (line(), line().trim_ascii(), line());
     let _ = KeptResponse::from_json(request);
     let Ok(kept) = KeptResponse::of(request, response, 1 << 16) else { return };
     if serde_json::from_slice::<serde::de::IgnoredAny>(response).is_err() {

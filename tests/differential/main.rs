@@ -4,7 +4,8 @@
 //! `DIFFERENTIAL_SECONDS` or `DIFFERENTIAL_COUNT` make the run longer, and `DIFFERENTIAL_SEED` another;
 //! `fuzz/differential` sets them.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, reason = "tests")]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
+#![allow(clippy::indexing_slicing, clippy::print_stdout, reason = "tests")]
 
 mod event_stream;
 mod sse;

@@ -48,6 +48,7 @@ fn of_python(case: &Case<Read>) -> Decoded {
 }
 
 /// A decoder for JavaScript: a process that decodes one stream after another.
+#[expect(clippy::zombie_processes, reason = "it ends with its input, that is, with the test")]
 fn of_javascript(module: &str) -> impl FnMut(&Case<Read>) -> Option<Decoded> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let module = root.join("tests/clients/node_modules").join(module);
