@@ -1,17 +1,15 @@
-# syntax=docker/dockerfile:1
 # The gateway alone on a base without shell or package manager, as an unprivileged user.
+#
+# The same commit gives the same image: the bases have digests, nothing is installed, the crates are those
+# of the lock file, and no file has the time of the build. deploy/release/image builds it so.
 
-FROM rust:1.95-bookworm AS build
+FROM rust:1.95.0-bookworm@sha256:6258907abe69656e41cd992e0b705cdcfabcbbe3db374f92ed2d47121282d4a1 AS build
 SHELL ["/bin/bash", "-o", "pipefail", "-c"]
-# The cryptography library is C and assembly. Any version of its tools that the base has will do.
-# hadolint ignore=DL3008
-RUN apt-get update \
-    && apt-get install --yes --no-install-recommends cmake clang \
-    && rm -rf /var/lib/apt/lists/*
 WORKDIR /src
 
 # The dependencies alone, with empty crates: a layer that changes only with the lock file.
 COPY .cargo .cargo
+COPY deploy/release/binary deploy/release/
 COPY Cargo.toml Cargo.lock ./
 COPY crates/bedrock/Cargo.toml crates/bedrock/
 COPY crates/bridge/Cargo.toml crates/bridge/
@@ -23,13 +21,13 @@ RUN mkdir src benches crates/bedrock/src crates/bridge/benches crates/bridge/src
     && echo 'fn main() {}' > src/main.rs \
     && sed -n 's/^name = "\(.*\)"$/\1/p' Cargo.toml | while read -r name; do \
          echo 'fn main() {}' > "benches/$name.rs"; done \
-    && cargo build --profile dist --locked --bin sluice \
+    && deploy/release/binary \
     && rm -rf src benches crates
 
 COPY . .
 # The build of the empty crates is newer than the sources that were copied.
 RUN touch src/lib.rs src/main.rs crates/*/src/lib.rs \
-    && cargo build --profile dist --locked --bin sluice \
+    && deploy/release/binary \
     && mkdir -m 0700 /state
 
 # The manual pages and the completions, in the folders where a system looks for them.
@@ -39,7 +37,15 @@ RUN mkdir -p /share/bash-completion/completions /share/zsh/site-functions /share
     && target/dist/sluice completions zsh > /share/zsh/site-functions/_sluice \
     && target/dist/sluice completions fish > /share/fish/vendor_completions.d/sluice.fish
 
-FROM gcr.io/distroless/cc-debian12:nonroot
+# What the image has of this stage gets one time and the usual modes.
+ARG SOURCE_DATE_EPOCH=0
+RUN chmod 0755 target/dist/sluice \
+    && chmod -R u=rwX,go=rX /share \
+    && chmod 0644 config.toml examples/legacy.toml \
+    && find /share /state target/dist/sluice config.toml examples/legacy.toml \
+         -exec touch --no-dereference --date="@$SOURCE_DATE_EPOCH" {} +
+
+FROM gcr.io/distroless/cc-debian12:nonroot@sha256:9dac0a79194e45a7da0158a9c6da57b217585af0786db3845d1f0ec1a0dd182f
 COPY --from=build /src/target/dist/sluice /usr/local/bin/sluice
 COPY --from=build /share /usr/local/share
 COPY --from=build /src/config.toml /src/examples/legacy.toml /etc/sluice/

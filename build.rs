@@ -41,7 +41,10 @@ fn is_optimised() -> bool {
 fn links_with_lld() -> bool {
     // The only target that has it by default, and that only without another choice of the builder's.
     let is_default = of("TARGET") == "x86_64-unknown-linux-gnu" && of("RUSTC_LINKER").is_empty();
-    let is_chosen = of("CARGO_ENCODED_RUSTFLAGS").contains("link");
+    // Names for folders choose nothing, whatever the folders are called.
+    let flags = of("CARGO_ENCODED_RUSTFLAGS");
+    let mut choices = flags.split('\x1f').filter(|flag| !flag.starts_with("--remap-path-prefix"));
+    let is_chosen = choices.any(|flag| flag.contains("link"));
     is_default && !is_chosen && own_lld().is_some_and(|path| path.exists())
 }
 

@@ -79,7 +79,8 @@ class Docker(unittest.TestCase):
         copied = re.findall(r"(?m)^COPY ((?!--from)\S+ .*|\. \.)$", DOCKERFILE.read_text())
         for name in " ".join(copied).split():
             if name not in (".", "./"):
-                self.assertIn(pathlib.Path(name).parts[0], allowed)
+                path = pathlib.PurePosixPath(name)
+                self.assertTrue(allowed & {path.parts[0], name} or any(it.startswith(name) for it in allowed), name)
         # What the source takes in when it is compiled.
         for file in [*(ROOT / "src").rglob("*.rs"), *(ROOT / "crates").rglob("*.rs")]:
             # Tests are not built into the image.
@@ -94,7 +95,7 @@ class Docker(unittest.TestCase):
 
     def test_the_image_has_no_shell_and_no_root(self):
         base = Image().stages[-1].split()[0]
-        self.assertTrue(base.startswith("gcr.io/distroless/") and base.endswith(":nonroot"), base)
+        self.assertRegex(base, r"^gcr\.io/distroless/[\w-]+:nonroot@sha256:")
 
     @unittest.skipUnless(os.geteuid() == 0 and shutil.which("unshare")
                          and subprocess.run(["unshare", "-m", "true"]).returncode == 0,
@@ -329,43 +330,6 @@ class Iam(unittest.TestCase):
             self.assertRegex(statement["Sid"], r"^[A-Za-z0-9]+$")
             self.assertEqual(statement["Effect"], "Allow")
             self.assertNotRegex(json.dumps(statement), r"\d{12}|bedrock:\*\"")
-
-
-class Release(unittest.TestCase):
-    def setUp(self):
-        self.file = ROOT / ".github" / "workflows" / "release.yml"
-        self.text = self.file.read_text()
-        self.jobs = yaml.safe_load(self.text)["jobs"]
-
-    def test_the_schema_of_workflows_takes_it(self):
-        done = tools.call(BIN / "check-jsonschema", "--builtin-schema", "vendor.github-workflows", self.file)
-        self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
-
-    def test_actions_are_pinned_by_commit(self):
-        used = re.findall(r"(?m)uses: (.*)$", self.text)
-        self.assertGreaterEqual(len(used), 4)
-        for action in used:
-            self.assertRegex(action, r"^[\w/-]+@[0-9a-f]{40} # v[\d.]+$")
-
-    def test_no_job_may_do_more_than_it_needs(self):
-        self.assertEqual(yaml.safe_load(self.text)["permissions"], {})
-        self.assertEqual({name: job["permissions"] for name, job in self.jobs.items()},
-                         {"build": {"contents": "read", "packages": "write"},
-                          "publish": {"contents": "write", "packages": "write"}})
-        for job in self.jobs.values():
-            for step in job["steps"]:
-                if "checkout" in step.get("uses", ""):
-                    self.assertIs(step["with"]["persist-credentials"], False)
-
-    def test_its_scripts_are_valid(self):
-        for job in self.jobs.values():
-            for step in job["steps"]:
-                if "run" in step:
-                    done = tools.call("bash", "-n", "-c", step["run"])
-                    self.assertEqual(done.returncode, 0, step["name"] + done.stderr)
-
-    def test_it_takes_the_binary_that_the_image_has(self):
-        self.assertIn(f'"$container:{Image().binary}"', self.text)
 
 
 class Systemd(unittest.TestCase):

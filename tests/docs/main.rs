@@ -19,3 +19,4 @@ mod names;
 mod page;
 mod readme;
 mod sdk_members;
+mod stable_names;

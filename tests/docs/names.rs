@@ -95,7 +95,8 @@ fn metrics_that_pages_alerts_and_the_dashboard_name_exist() {
     assert_none("unknown metrics", &unknown);
 }
 
-fn help(arguments: &[&str]) -> String {
+/// The help of a command.
+pub(crate) fn help(arguments: &[&str]) -> String {
     let sluice = env!("CARGO_BIN_EXE_sluice");
     let output = Command::new(sluice).args(arguments).arg("--help").output().unwrap();
     assert!(output.status.success(), "{arguments:?}");
@@ -103,7 +104,7 @@ fn help(arguments: &[&str]) -> String {
 }
 
 /// The commands that a help lists.
-fn commands(help: &str) -> Vec<String> {
+pub(crate) fn commands(help: &str) -> Vec<String> {
     let list = help.split_once("Commands:\n").map_or("", |(_, list)| list);
     let lines = list.lines().take_while(|line| line.starts_with("  "));
     // Deeper indentation continues a description.
@@ -165,11 +166,12 @@ fn headers_of_the_gateway_are_those_that_pages_name() {
 }
 
 /// A source file without its tests.
-fn product(text: &str) -> &str {
+pub(crate) fn product(text: &str) -> &str {
     text.split_once("#[cfg(test)]\nmod tests {").map_or(text, |(product, _)| product)
 }
 
-fn sources(folder: &std::path::Path, look: &mut impl FnMut(&str)) {
+/// Shows each source file below a folder to a function, except tests.
+pub(crate) fn sources(folder: &std::path::Path, look: &mut impl FnMut(&str)) {
     for entry in std::fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
         if path.is_dir() && !path.ends_with("tests") {

@@ -100,6 +100,12 @@ impl KeyPath {
         self.0.split_last().map(|(_, parent)| Self(parent.to_vec()))
     }
 
+    /// This path below another one, if it is below the first.
+    fn moved(&self, from: &Self, to: &Self) -> Option<Self> {
+        let rest = self.0.strip_prefix(from.0.as_slice())?;
+        Some(Self(to.0.iter().chain(rest).cloned().collect()))
+    }
+
     fn starts_with(&self, other: &Self) -> bool {
         self.0.starts_with(&other.0)
     }
@@ -164,13 +170,39 @@ impl Document {
         self.locations.insert(path.clone(), location);
     }
 
-    /// Removes a top-level key.
-    pub(super) fn remove(&mut self, key: &str) {
-        if let toml::Value::Table(table) = &mut self.root {
-            table.remove(key);
+    /// Removes a key of a table.
+    pub(super) fn remove(&mut self, path: &KeyPath) {
+        self.take(path);
+        self.locations.retain(|at, _| !at.starts_with(path));
+    }
+
+    /// Gives a key of a table another name, in place of whatever has that name. Its value, and what is in
+    /// it, keep their locations.
+    pub(super) fn rename(&mut self, table: &KeyPath, from: &str, to: &str) {
+        let (old, new) = (table.key(from), table.key(to));
+        let location = self.location_of(&old);
+        let Some(value) = self.take(&old) else { return };
+        let moved: Vec<_> = self
+            .locations
+            .iter()
+            .filter_map(|(at, place)| Some((at.moved(&old, &new)?, place.clone())))
+            .collect();
+        self.locations.retain(|at, _| !at.starts_with(&old));
+        self.set(&new, value, location);
+        self.locations.extend(moved);
+    }
+
+    /// Takes a key out of its table.
+    fn take(&mut self, path: &KeyPath) -> Option<toml::Value> {
+        let (last, steps) = path.0.split_last()?;
+        let table = steps.iter().try_fold(&mut self.root, |value, step| match step {
+            Step::Key(key) => value.get_mut(key.as_str()),
+            Step::Index(index) => value.get_mut(*index),
+        })?;
+        match (table, last) {
+            (toml::Value::Table(table), Step::Key(key)) => table.remove(key.as_str()),
+            _ => None,
         }
-        let path = KeyPath::from([key]);
-        self.locations.retain(|at, _| !at.starts_with(&path));
     }
 
     /// Where the value at a path, or else the nearest table around it, came from.

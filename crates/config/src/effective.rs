@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
+use super::deprecated;
 use super::reference::reference_or_hidden;
 use super::schema;
 
@@ -55,9 +56,9 @@ fn completed(value: Option<Value>, schema: &Value) -> Value {
     match value {
         Some(Value::Object(mut table)) => match schema::properties(schema) {
             Some(keys) => {
-                let keys = keys
-                    .iter()
-                    .map(|(key, inner)| (key.clone(), completed(table.remove(key), inner)));
+                let present = keys.iter().filter(|(_, it)| deprecated::replaced_by(it).is_none());
+                let keys =
+                    present.map(|(key, inner)| (key.clone(), completed(table.remove(key), inner)));
                 Value::Object(keys.collect())
             }
             None => {

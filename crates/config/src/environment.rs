@@ -47,7 +47,7 @@ impl fmt::Debug for Env {
 }
 
 /// Sets the values of the `SLUICE__` variables in the document.
-pub(super) fn override_keys(document: &mut Document, env: &Env) -> Vec<Problem> {
+pub(super) fn override_keys(document: &mut Document, env: &Env, schema: &Schema) -> Vec<Problem> {
     let mut overrides: Vec<_> = env
         .0
         .iter()
@@ -63,7 +63,7 @@ pub(super) fn override_keys(document: &mut Document, env: &Env) -> Vec<Problem> 
     let mut problems = Vec::new();
     for (_, name, segments, value) in overrides {
         let location = Location::Variable(name.clone());
-        match locate(document, &segments).and_then(|(path, schema)| {
+        match locate(document, &segments, schema).and_then(|(path, schema)| {
             let value = read_value(value, schema).map_err(|why| format!("{path}: {why}"))?;
             Ok((path, value))
         }) {
@@ -75,14 +75,16 @@ pub(super) fn override_keys(document: &mut Document, env: &Env) -> Vec<Problem> 
 }
 
 /// Finds the key that a variable's segments name, and the key's schema.
-fn locate(document: &Document, segments: &[&str]) -> Result<(KeyPath, &'static Schema), String> {
+fn locate<'s>(
+    document: &Document,
+    segments: &[&str],
+    mut schema: &'s Schema,
+) -> Result<(KeyPath, &'s Schema), String> {
     let mut path = KeyPath::default();
-    let mut schema = schema::compiled();
     for segment in segments {
         if let Some(properties) = schema::properties(schema) {
             let Some((key, inner)) = properties.iter().find(|(key, _)| same(key, segment)) else {
-                let known = properties.keys().map(String::as_str);
-                let hint = suggestion(&segment.to_lowercase(), known);
+                let hint = suggestion(&segment.to_lowercase(), schema::to_suggest(properties));
                 return Err(schema::unknown(&segment.to_lowercase(), &path, &hint));
             };
             (path, schema) = (path.key(key), inner);

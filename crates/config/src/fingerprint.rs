@@ -18,7 +18,7 @@ use tokio::time::Instant;
 
 use super::document::Document;
 use super::environment::{self, Env};
-use super::{BUILT_IN, MAX_FILE_BYTES, Source, files};
+use super::{BUILT_IN, MAX_FILE_BYTES, Source, deprecated, files, schema};
 
 /// The prefix of a value that names a file.
 const FILE: &str = "file:";
@@ -187,7 +187,8 @@ fn named(text: &str, env: &Env, base: Option<&Path>) -> BTreeSet<PathBuf> {
     let mut found = BTreeSet::new();
     // An invalid document names nothing; loading reports what is wrong with it.
     let Ok(mut document) = Document::parse(text, "") else { return found };
-    environment::override_keys(&mut document, env);
+    environment::override_keys(&mut document, env, schema::compiled());
+    deprecated::apply(&mut document, schema::compiled());
     let catalogue = document.root().get("catalogue").and_then(|it| it.get("file")?.as_str());
     found.extend(catalogue.map(|path| files::resolve(base, path)));
     let mut values = vec![document.root()];

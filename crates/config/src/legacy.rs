@@ -114,8 +114,8 @@ pub(super) fn set_targets(document: &mut Document, env: &Env) -> Vec<Problem> {
     if !enabled {
         targets.truncate(1);
     }
-    document.remove("targets");
-    document.remove("routes");
+    document.remove(&["targets"].into());
+    document.remove(&["routes"].into());
     for (index, target) in targets.iter().enumerate() {
         let location = || Location::Variable(target.variable.to_owned());
         document.set(&["targets", &target.name].into(), target.table.clone(), location());

@@ -14,6 +14,7 @@ mod bearer_key;
 mod certificates;
 mod check;
 mod credentials;
+mod deprecated;
 mod document;
 mod duplicate;
 mod effective;
@@ -92,6 +93,7 @@ use document::{Document, KeyPath};
 use raw::RawConfig;
 use reference::Scope;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use sluice_bedrock::Date;
 
@@ -202,7 +204,8 @@ impl Config {
     /// # Errors
     /// When anything in the text or in the environment is wrong.
     pub fn from_toml(text: &str, name: &str, env: &Env) -> Result<Loaded, ConfigError> {
-        Draft::read(text, name, Origin::File { base: None }, env)?.check(env, Scope::Whole)
+        let origin = Origin::File { base: None };
+        Draft::read(text, name, origin, env, schema::compiled())?.check(env, Scope::Whole)
     }
 }
 
@@ -223,11 +226,14 @@ impl Source {
 
     fn draft(&self, env: &Env) -> Result<Draft<'_>, ConfigError> {
         match self {
-            Source::BuiltIn => Draft::read(BUILT_IN, &self.name(), Origin::BuiltIn, env),
+            Source::BuiltIn => {
+                Draft::read(BUILT_IN, &self.name(), Origin::BuiltIn, env, schema::compiled())
+            }
             Source::File(path) => {
                 let text = files::read_text(path, MAX_FILE_BYTES)
                     .map_err(|source| ConfigError::Unreadable { path: path.clone(), source })?;
-                Draft::read(&text, &self.name(), Origin::File { base: path.parent() }, env)
+                let origin = Origin::File { base: path.parent() };
+                Draft::read(&text, &self.name(), origin, env, schema::compiled())
             }
         }
     }
@@ -248,6 +254,7 @@ impl<'a> Draft<'a> {
         name: &str,
         origin: Origin<'a>,
         env: &Env,
+        schema: &Value,
     ) -> Result<Draft<'a>, ConfigError> {
         let mut document =
             Document::parse(text, name).map_err(|problem| ConfigError::Invalid(vec![problem]))?;
@@ -255,13 +262,13 @@ impl<'a> Draft<'a> {
         let mut problems = legacy::set_scalars(&mut document, env);
         let base = match origin {
             Origin::File { base } => {
-                problems.extend(environment::override_keys(&mut document, env));
+                problems.extend(environment::override_keys(&mut document, env, schema));
                 warnings.extend(legacy::ignored(env));
                 base
             }
             Origin::BuiltIn => {
                 problems.extend(legacy::set_targets(&mut document, env));
-                problems.extend(environment::override_keys(&mut document, env));
+                problems.extend(environment::override_keys(&mut document, env, schema));
                 // After the overrides, since they may name the region.
                 let (more, hints) = legacy::set_cross_region(&mut document, env);
                 problems.extend(more);
@@ -269,6 +276,9 @@ impl<'a> Draft<'a> {
                 None
             }
         };
+        let deprecated = deprecated::apply(&mut document, schema);
+        problems.extend(deprecated.problems);
+        warnings.extend(deprecated.warnings);
         legacy::set_redis_url(&mut document, env);
         admin_key_file::apply(&mut document, base);
         let otel::Applied { variables: otel_variables, warnings: ignored } =

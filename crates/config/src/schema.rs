@@ -15,7 +15,7 @@ use super::error::{Problem, nearest, suggestion};
 use super::limit_key::LimitKey;
 use super::log_filter::check_filter;
 use super::units::{Address, AnyDuration, NonZeroDuration, Size, TextForm as _, UtcTime};
-use super::{bearer_key, forms, redis_url};
+use super::{bearer_key, deprecated, forms, redis_url};
 
 /// The format of a reference to a secret.
 pub(super) const SECRET_FORMAT: &str = "secret-reference";
@@ -50,6 +50,11 @@ pub(super) fn compiled() -> &'static Value {
 /// The keys of a table with fixed keys.
 pub(super) fn properties(schema: &Value) -> Option<&Map<String, Value>> {
     schema.get("properties")?.as_object()
+}
+
+/// The keys that a message may suggest: those that will last.
+pub(super) fn to_suggest(keys: &Map<String, Value>) -> impl Iterator<Item = &str> {
+    keys.iter().filter(|(_, inner)| !deprecated::is_deprecated(inner)).map(|(key, _)| key.as_str())
 }
 
 /// The schema of the values of a table with free keys.
@@ -212,7 +217,7 @@ impl Validator<'_> {
             if let Some(inner) = of_key(schema, key) {
                 return self.is_valid(value, inner, &at);
             }
-            let known = properties(schema).into_iter().flat_map(Map::keys).map(String::as_str);
+            let known = properties(schema).into_iter().flat_map(to_suggest);
             let hint = section_with(key).map_or_else(
                 || suggestion(key, known),
                 |section| format!("; it belongs in [{section}]"),

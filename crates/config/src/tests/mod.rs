@@ -3,6 +3,7 @@
 mod apis;
 mod client_keys;
 mod clients;
+mod deprecated;
 mod environment;
 mod file;
 mod jobs;

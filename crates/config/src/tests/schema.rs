@@ -32,8 +32,8 @@ fn write_the_schema() {
 }
 
 /// Brings the generated schema to what TOML can say: no nulls, no unknown keys, and no defaults
-/// for keys that must be given.
-fn tidy(schema: &mut Value) {
+/// for keys that must be given. Former names of keys become keys.
+pub(super) fn tidy(schema: &mut Value) {
     match schema {
         Value::Array(schemas) => schemas.iter_mut().for_each(tidy),
         Value::Object(object) => {
@@ -43,6 +43,7 @@ fn tidy(schema: &mut Value) {
                 object.remove("default");
                 object.entry("additionalProperties").or_insert(Value::Bool(false));
                 without_required_defaults(object);
+                with_former_names(object);
             }
             object.values_mut().for_each(tidy);
         }
@@ -73,6 +74,28 @@ fn without_null(object: &mut Map<String, Value>) {
             Err(variants) => drop(object.insert("anyOf".to_owned(), Value::Array(variants))),
         }
     }
+}
+
+/// Makes a deprecated key of each former name of a key.
+fn with_former_names(object: &mut Map<String, Value>) {
+    let Some(Value::Object(keys)) = object.get_mut("properties") else { return };
+    let mut former = Vec::new();
+    for (key, schema) in keys.iter_mut() {
+        let Value::Object(schema) = schema else { continue };
+        let Some(Value::Object(names)) = schema.remove("x-former-names") else { continue };
+        for (name, since) in names {
+            let mut of_name = schema.clone();
+            of_name.remove("default");
+            let since = since.as_str().expect("the version since which the name is deprecated");
+            let description = format!("Deprecated since {since}: use `{key}`.");
+            of_name.insert("description".to_owned(), description.into());
+            of_name.insert("deprecated".to_owned(), true.into());
+            of_name.insert("x-deprecated-since".to_owned(), since.into());
+            of_name.insert("x-replaced-by".to_owned(), key.as_str().into());
+            former.push((name, Value::Object(of_name)));
+        }
+    }
+    keys.extend(former);
 }
 
 fn without_required_defaults(object: &mut Map<String, Value>) {
