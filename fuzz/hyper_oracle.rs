@@ -154,16 +154,33 @@ fn hypers(upstream: Upstream, method: &Method) -> Option<Response> {
     Some(Response { status: head.status, headers: head.headers, body, end, is_reusable })
 }
 
-/// Compares the two clients. The first byte of the input chooses the method, the length of the pieces
-/// that the response comes in, and whether the upstream closes the connection after it.
-pub fn hyper_oracle(input: &[u8]) {
-    let Some((&choice, bytes)) = input.split_first() else { return };
+/// How a response comes: for a request of which method, in pieces of which length, and whether the upstream closes the
+/// connection after it. The first byte of an input chooses.
+fn circumstances(choice: u8) -> (Method, usize, bool) {
     let method = if choice & 1 == 0 { Method::POST } else { Method::HEAD };
-    let closes = choice & 2 == 0;
     let piece = match choice >> 2 {
         0 => usize::MAX,
         length => usize::from(length),
     };
+    (method, piece, choice & 2 == 0)
+}
+
+/// A response that is as HTTP has it is refused by neither: both read this body, and the own client keeps the
+/// connection if it may.
+pub fn well_formed(input: &[u8], body: &[u8], is_reusable: bool) {
+    let Some((&choice, bytes)) = input.split_first() else { return };
+    let (method, piece, closes) = circumstances(choice);
+    let own = own(upstream(bytes, piece, closes), &method).expect("it is not refused");
+    let hypers = hypers(upstream(bytes, piece, closes), &method).expect("hyper does not refuse it");
+    assert_eq!((&*own.body, own.end), (body, End::Complete), "{own:?}");
+    assert_eq!((&*hypers.body, hypers.end), (body, End::Complete), "{hypers:?}");
+    assert_eq!(own.is_reusable, is_reusable && !closes, "{own:?}");
+}
+
+/// Compares the two clients.
+pub fn hyper_oracle(input: &[u8]) {
+    let Some((&choice, bytes)) = input.split_first() else { return };
+    let (method, piece, closes) = circumstances(choice);
     let Some(own) = own(upstream(bytes, piece, closes), &method) else { return };
     let hypers = hypers(upstream(bytes, piece, closes), &method);
     assert!(hypers.is_some(), "hyper refuses the head of {own:?}");

@@ -1,24 +1,35 @@
 //! What holds for any bytes from outside, as the fuzz targets and the normal tests both check it.
+//!
+//! Here are the protocols; [`clients`], [`answers`] and [`files`] have what stands in their messages, and what
+//! operators write.
 
+#[path = "answers.rs"]
+mod answers;
+#[path = "clients.rs"]
+mod clients;
+#[path = "files.rs"]
+mod files;
 #[path = "hyper_oracle.rs"]
 mod oracle;
 
 use bytes::Bytes;
-use http::header::AUTHORIZATION;
-use http::{HeaderMap, HeaderValue, Method};
-use sluice::auth::identify;
+use http::Method;
 use sluice::bedrock::body::{Changes, change, clamp, peek};
 use sluice::bedrock::event_stream::Frame;
 use sluice::bedrock::model_id::MAX_MODEL_ID_BYTES;
 use sluice::bedrock::path::parse;
-use sluice::bedrock::sigv4::Authorization;
 use sluice::bedrock::sse::{Event, Form, Piece, Splitter, StreamReader, reported_error};
 use sluice::bedrock::{Api, Family, ModelId, Operation, Usage};
-use sluice::config::{Config, Env, LimitKey};
-use sluice::legacy::feedback::{
-    MAX_DESCRIPTION, MAX_EXAMPLE, MAX_QUESTIONS, MAX_REFS, MAX_SUGGESTION, dedupe, read,
-};
 use sluice::upstream::http1::{Decoder, Next, read_head};
+
+#[allow(unused_imports, reason = "each fuzz target needs one")]
+pub use self::{
+    answers::{error, feedback, json, rewrite, usage},
+    clients::{
+        certificate, identity, is_taken, request_head, response_id, signature, signed_event, token,
+    },
+    files::{catalogue, config, glob},
+};
 
 /// Request paths: what parses is written so that it parses to the same.
 pub fn path(path: &str) {
@@ -55,23 +66,15 @@ pub fn model_id(text: &str) {
     }
 }
 
-/// The inbound authorization header: an access key id or none, never more than that; and the claim
-/// of a signature, read whole or not at all.
-pub fn identity(value: &[u8]) {
-    let Ok(value) = HeaderValue::from_bytes(value) else { return };
-    if let Some(claim) = value.to_str().ok().and_then(|text| Authorization::parse(text).ok()) {
-        assert!(!claim.access_key_id.is_empty() && !claim.signature.is_empty());
-    }
-    let mut headers = HeaderMap::new();
-    headers.insert(AUTHORIZATION, value);
-    let client = identify(&headers, ([127, 0, 0, 1], 1).into(), &LimitKey::AccessKey, None);
-    if let Some(id) = client.access_key_id {
-        assert!(id.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte)));
-    }
-}
-
-/// Frames: read within their bounds, or not at all.
+/// Frames: read within their bounds, or not at all. One that is verified is the same without that.
 pub fn event_stream(bytes: &[u8]) {
+    let verified = Frame::read_verified(bytes);
+    if let Ok(Some(frame)) = verified {
+        let read = Frame::read(bytes).expect("a frame").expect("a whole one");
+        assert_eq!((read.len, read.payload, read.kind()), (frame.len, frame.payload, frame.kind()));
+        let shorter = Frame::read_verified(&bytes[..frame.len - 1]);
+        assert!(matches!(shorter, Ok(None)), "it ends where it ends");
+    }
     let mut rest = bytes;
     while let Ok(Some(frame)) = Frame::read(rest) {
         assert!(frame.payload.len() < frame.len);
@@ -178,30 +181,6 @@ fn changes(body: &[u8]) {
     }
 }
 
-/// Config files: loaded, or refused with a reason.
-pub fn config(text: &str) {
-    if let Err(error) = Config::from_toml(text, "config.toml", &Env::default()) {
-        assert!(!error.to_string().is_empty());
-    }
-}
-
-/// Answers of a model: read into items that keep the bounds of the legacy contract, or not at all.
-pub fn feedback(answer: &str) {
-    let Ok(items) = read(answer) else { return };
-    let count = items.len();
-    let refined = dedupe(items);
-    assert!(refined.len() <= count);
-    for item in refined {
-        assert!(!item.id.is_empty() && !item.description.is_empty());
-        assert!(item.description.chars().count() <= MAX_DESCRIPTION);
-        assert!(item.suggestion.chars().count() <= MAX_SUGGESTION);
-        assert!(item.example.chars().count() <= MAX_EXAMPLE);
-        assert!(item.questions.len() <= MAX_QUESTIONS && item.hawkeye_refs.len() <= MAX_REFS);
-        assert!(item.hawkeye_refs.iter().all(|number| (1..=20).contains(number)));
-        assert!((0.8..=1.0).contains(&item.confidence));
-    }
-}
-
 /// Answers of an upstream by HTTP/1.1: however the bytes come, the head is the same, and so is the
 /// body, and whether it ended, is open, or is malformed.
 pub fn answer(bytes: &[u8]) {
@@ -220,6 +199,12 @@ pub fn answer(bytes: &[u8]) {
 /// The same answers, as hyper's client reads them: see [`oracle`].
 pub fn hyper_oracle(input: &[u8]) {
     oracle::hyper_oracle(input);
+}
+
+/// An answer that is as HTTP has it, with this body: see [`oracle`].
+#[allow(dead_code, reason = "only the tests know what a well-formed answer is")]
+pub fn well_formed(input: &[u8], body: &[u8], is_reusable: bool) {
+    oracle::well_formed(input, body, is_reusable);
 }
 
 /// The body that comes in these pieces; `None` if it is malformed; whether it ended, and how many bytes after it

@@ -1,4 +1,4 @@
-"""Parts of bench/run and bench/peers, one concern each:
+"""Parts of the scripts in bench, one concern each:
 
 binaries     what is measured: built here, or installed (nginx)
 install      installs peers in a cache directory
@@ -17,6 +17,9 @@ crowd        the row of many streams at once
 first_answer the row from a clone to the first answer
 peers        LiteLLM and Portkey
 plan         which rows there are, and which of them are long
+callgrind    counts instructions
+instructions those of a request
+layout       the functions that lie side by side in the binary
 table        medians, spread, ratios; Markdown
 report       what a run prints
 """

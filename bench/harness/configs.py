@@ -59,10 +59,10 @@ def bearer_clients(count, rpm=RPM):
 
 
 def client_with_budgets(file, rpm=RPM):
-    """A client known by a bearer key, with limits and budgets of its own, whose sums are in this file."""
+    """A client known by a bearer key, with limits and budgets of its own, whose sums are in this file, if any."""
     client = bearer_clients(1, rpm)[0]
     return [
-        f'[state]\nbudget_path = "{file}"\n',
+        f'[state]\nbudget_path = "{file}"\n' if file else "",
         f'[prices."anthropic.claude-*"]\ninput = {INPUT_USD}\noutput = {OUTPUT_USD}\n',
         f"{client}daily_budget_usd = {BUDGET_USD}\nmonthly_budget_usd = {10 * BUDGET_USD}\n",
     ]

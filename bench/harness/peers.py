@@ -168,8 +168,9 @@ def translated_work(scene):
             lines.append(Result(f"{own.workload.name}, {side.name} / gateway", measured,
                                 f"{spread(own_cpu)} µs", f"{side.name}: {spread(taken)} µs",
                                 ratios(taken, own_cpu), 0, at_least=goal))
-    return lines or [skipped("Chat Completions by Converse", "CPU per request",
-                             "no other gateway can be installed")]
+    wanted = {f"LiteLLM {LITELLM}", f"Portkey {PORTKEY}"}
+    return lines + [skipped(f"Chat Completions by Converse, {name} / gateway", "CPU", "not installed")
+                    for name in sorted(wanted - {peer.name for peer in peers})]
 
 
 def requests(scene, peers, bare):

@@ -3,6 +3,7 @@
 import base64
 import binascii
 import json
+import re
 import shutil
 import struct
 import subprocess
@@ -44,11 +45,11 @@ def talk(gateway, book):
     path = f"/model/{urllib.parse.quote(configs.CLAUDE, safe='')}/invoke-with-bidirectional-stream"
     command = ["curl", "-sS", "--http2-prior-knowledge", "--max-time", "15", "--data-binary", "@-",
                "-H", "content-type: application/vnd.amazon.eventstream",
-               "-H", f"authorization: Bearer {configs.key_of(CLIENT)}", "-w", "%{stderr}%{http_code}",
+               "-H", f"authorization: Bearer {configs.key_of(CLIENT)}", "-w", "%{stderr}status=%{http_code}",
                f"http://127.0.0.1:{gateway.port}{path}"]
     done = subprocess.run(command, input=events(), stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    code = done.stderr[-3:].decode()
-    status = int(code) if code.isdigit() and code != "000" else None
+    code = re.search(rb"status=([1-9]\d\d)", done.stderr)
+    status = int(code[1]) if code else None
     # The last event tells the usage: a token for each event. It comes in base64 like all others.
     is_whole = status == 200 and done.returncode == 0 and done.stdout.count(b":event-type") == EVENTS + 1
     book.note(gateway, CLIENT, Request("bidirectional", path, ends_with=b""), Result(status, is_whole, done.stdout))

@@ -10,7 +10,7 @@ import tempfile
 import threading
 import time
 
-from harness.main import end_in_order
+from harness.processes import end_in_order
 
 from . import books, configs, descriptors, jobs, load, report, samples
 from .disturbance import Disturbance

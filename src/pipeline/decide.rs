@@ -10,8 +10,9 @@ use std::sync::Arc;
 use http::StatusCode;
 
 use super::best_failure::FailureUse;
+use super::candidate_state::LeaveReason;
 use super::denial;
-use super::routed::{LeaveReason, RoutedRequest};
+use super::routed::RoutedRequest;
 use crate::bedrock::named_limit::named_limit;
 use crate::bedrock::{ErrorKind, Extras};
 use crate::config::Strategy;

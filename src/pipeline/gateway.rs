@@ -170,7 +170,8 @@ impl Gateway {
         let clients = previous.map(|previous| &previous.clients);
         let clients = ClientRegistry::new(&config.clients, clients, fleet.as_ref());
         let clients = clients.map_err(RouterError::from)?;
-        let prices = Prices::new(&config.prices).map_err(RouterError::from)?;
+        let models = router.targets().iter().map(|it| (&it.model, it.base_model()));
+        let prices = Prices::new(&config.prices).map_err(RouterError::from)?.for_targets(models);
         warn_about_unpriced_targets(&config, &router, &prices);
         let response_store = match previous {
             Some(previous) => {

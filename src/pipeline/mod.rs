@@ -29,6 +29,7 @@ mod best_failure;
 mod bidirectional;
 pub(crate) mod body;
 mod buffers;
+mod candidate_state;
 mod context;
 mod deadline;
 mod decide;
@@ -70,6 +71,7 @@ mod step;
 mod streaming_body;
 #[cfg(test)]
 mod tests;
+mod translate;
 mod translated_answer;
 mod translated_headers;
 mod translated_stream;

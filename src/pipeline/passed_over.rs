@@ -7,8 +7,9 @@
 use smallvec::{SmallVec, smallvec};
 use tokio::time::Instant;
 
+use super::candidate_state::{CandidateState, LeaveReason};
 use super::eligibility::{self, Eligibility};
-use super::routed::{CandidateState, LeaveReason, RoutedRequest};
+use super::routed::RoutedRequest;
 use crate::routing::cooldown::Blocked;
 use crate::routing::{Route, Target};
 use crate::telemetry::{PassedOverReason, PassedOverTargets};

@@ -10,9 +10,10 @@ use std::pin::Pin;
 use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 use tokio::time::Instant;
 
+use super::candidate_state::LeaveReason;
 use super::error::GatewayError;
 use super::gateway::Gateway;
-use super::routed::{LeaveReason, RoutedRequest};
+use super::routed::RoutedRequest;
 use super::translations::Way;
 use crate::bridge::remote_media::{FetchedMedia, RemoteMedia};
 use crate::media::HeldMedia;
@@ -54,6 +55,11 @@ impl MediaState {
             MediaState::Fetched { media, .. } => media,
             _ => &[],
         }
+    }
+
+    /// Bytes of what was fetched, in base64.
+    pub(super) fn bytes(&self) -> usize {
+        self.fetched().iter().map(|media| media.base64.len()).sum()
     }
 
     /// Whether addresses are left out of a translation for now, since they can be fetched.

@@ -6,6 +6,7 @@ use std::sync::{Arc, OnceLock};
 use http::{HeaderMap, HeaderName};
 use smallvec::SmallVec;
 
+use super::candidate_state::{CandidateState, LeaveReason};
 use super::context::RequestContext;
 use super::eligibility::{self, Eligibility};
 use super::error::{GatewayError, RequestError};
@@ -14,7 +15,7 @@ use super::inbound::InternalRequest;
 use super::kept_responses::KeptResponseError;
 use super::passed_over;
 use super::responses::ResponsesCall;
-use super::routed::{CandidateState, LeaveReason, RoutedRequest};
+use super::routed::RoutedRequest;
 use super::stage::{AuthorizedRequest, BufferedRequest};
 use super::step::Step;
 use super::translations::{Translations, Way, source};
@@ -279,6 +280,10 @@ fn route(
     if !translated.is_empty()
         && let Some(source) = source(operation, family)
     {
+        // A translation is about as large as the body, which is kept for further candidates.
+        if let Some(share) = &mut context.guards.in_flight {
+            share.reserve_bytes(body.len().saturating_mul(2)).map_err(GatewayError::Overloaded)?;
+        }
         let is_kept = responses.as_deref().is_some_and(|call: &ResponsesCall| call.is_kept);
         let made = Translations::new(source, model, context, headers, chosen.is_some())
             .with_kept(continues, is_kept);

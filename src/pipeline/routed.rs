@@ -3,10 +3,11 @@
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
-use http::{StatusCode, request};
+use http::request;
 use smallvec::SmallVec;
 use tokio::time::Instant;
 
+use super::candidate_state::{CandidateState, LeaveReason};
 use super::context::RequestContext;
 use super::headers::ForcedGuardrail;
 use super::inbound::InternalRequest;
@@ -15,7 +16,7 @@ use super::responses::ResponsesCall;
 use super::rewritten_body::Change;
 use super::streaming_body::StreamingBody;
 use super::translated_answer::TranslatedAnswer;
-use super::translations::{Translated, Translations, Way};
+use super::translations::{Translations, Way};
 use crate::api::messages_headers::BetaFlags;
 use crate::bedrock::body::Peek;
 use crate::bedrock::path::Call;
@@ -26,7 +27,7 @@ use crate::routing::{
     Bound, Candidate, Candidates, Excess, Permit, QuotaDemand, RequestSize, Route, Target,
     left_out_until,
 };
-use crate::upstream::{BuildRequestError, ExpectedAnswer};
+use crate::upstream::ExpectedAnswer;
 
 /// A request with the targets that can serve it.
 #[derive(Debug)]
@@ -98,82 +99,6 @@ impl RoutedRequest {
         self.context.guards.budget.as_ref()?;
         let model = self.call.model().filter(|_| !self.is_bidirectional())?;
         Some(target.bound(&self.size, model))
-    }
-
-    /// Makes the translation for the candidate with this index, if it needs one. If it can't be translated for
-    /// that candidate, the request gives up on it. A large body is translated on another thread.
-    pub(super) async fn translate(&mut self, index: usize) -> bool {
-        let Some(Way::Translated(None)) = self.candidates.get(index).map(|it| it.way) else {
-            return true;
-        };
-        let is_first_choice = self.is_first_choice_model(index);
-        let made = match (self.target(index).cloned(), self.translations.take()) {
-            (Some(target), Some(mut all)) => {
-                let (gateway, body) = (Arc::clone(self.context.gateway()), self.body.clone());
-                let offload = gateway.offload.clone();
-                let translating = offload.translate(body.len(), move || {
-                    let made = all.make(&target, is_first_choice, &body, &gateway.drop_policy);
-                    (all, made.ok())
-                });
-                let (all, made) = translating.await;
-                self.translations = Some(all);
-                made
-            }
-            (_, none) => {
-                self.translations = none;
-                None
-            }
-        };
-        if made.is_none() {
-            self.give_up_on(index, LeaveReason::Untranslatable);
-        } else if let Some(candidate) = self.candidates.get_mut(index) {
-            // What must be fetched first is translated later.
-            candidate.way = Way::Translated(made.flatten());
-        }
-        made.is_some()
-    }
-
-    /// Gives up on the candidates for which the request can't be translated.
-    pub(super) async fn leave_untranslatable(&mut self) {
-        if self.translations.is_none() {
-            return;
-        }
-        for index in 0..self.candidates.len() {
-            if self.candidates.get(index).is_some_and(|it| it.leave_reason.is_none()) {
-                self.translate(index).await;
-            }
-        }
-    }
-
-    /// The translation that a target gets; `None` if it gets the request as it came.
-    ///
-    /// # Errors
-    /// If the translation is not made.
-    pub(super) fn translated(
-        &self,
-        target: &Target,
-    ) -> Result<Option<&Translated>, BuildRequestError> {
-        let Some(translations) = &self.translations else { return Ok(None) };
-        let is_target = |candidate: &&CandidateState| {
-            let own = self.route.targets.get(candidate.position);
-            own.is_some_and(|own| std::ptr::eq(&**own, target))
-        };
-        match self.candidates.iter().find(is_target).map(|candidate| candidate.way) {
-            Some(Way::Translated(number)) => {
-                let made = number.and_then(|number| translations.get(number));
-                made.map(Some).ok_or(BuildRequestError::NotTranslated)
-            }
-            Some(Way::PassThrough) | None => Ok(None),
-        }
-    }
-
-    /// Notes how the target that answers got the request.
-    pub(super) fn note_translation(&mut self, target: &Target) {
-        let Ok(Some(translated)) = self.translated(target) else { return };
-        let to = translated.to();
-        let (dropped, added) = (translated.dropped.clone(), translated.added.clone());
-        let answer = &mut self.context.answer;
-        (answer.translated, answer.dropped, answer.added) = (Some(to), dropped, added);
     }
 
     /// The candidates that the request has not given up on, best first; built lazily.
@@ -386,82 +311,5 @@ impl RoutedRequest {
         let target = self.target(index)?;
         let demand = self.demand(target);
         Some(Candidate { index, target: Arc::clone(target), demand, not_before: None })
-    }
-}
-
-/// The state of a request at one of its candidates. It names the target by its position, so that a
-/// request reads no target that it does not use; most use only the first one.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct CandidateState {
-    /// The target's position in the route.
-    pub(super) position: usize,
-    /// Attempts made there.
-    pub(super) attempts: u32,
-    /// Why this request gave up on it; `None` if it did not.
-    pub(super) leave_reason: Option<LeaveReason>,
-    /// Whether it is tried although it is known to deny the operation.
-    is_last_resort: bool,
-    /// Whether it was passed over in the queue because others ahead claim its quota.
-    pub(super) is_claimed_by_others: bool,
-    /// How it gets the request.
-    pub(super) way: Way,
-}
-
-/// Why a request gives up on a candidate.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum LeaveReason {
-    /// The target refused the operation: no permission, no such model, not callable this way.
-    Denied(StatusCode),
-    /// The target's model does not support this request.
-    Unsupported(StatusCode),
-    /// The request can't be translated for the target's model.
-    Untranslatable,
-    /// The service failed, or did not answer in time.
-    Failed(StatusCode),
-    /// The request takes more tokens than the whole quota, and was throttled.
-    Oversized(Excess),
-    /// There was no connection, or it broke before an answer.
-    Unreachable,
-    /// The gateway has no credentials or no connection for the target, or its credentials were
-    /// refused.
-    Unusable,
-}
-
-impl LeaveReason {
-    /// Whether the target failed, or the gateway at reaching it.
-    fn is_failure(self) -> bool {
-        match self {
-            LeaveReason::Failed(_) | LeaveReason::Unreachable | LeaveReason::Unusable => true,
-            LeaveReason::Denied(_)
-            | LeaveReason::Unsupported(_)
-            | LeaveReason::Untranslatable
-            | LeaveReason::Oversized(_) => false,
-        }
-    }
-
-    /// The status that the target gave, if it gave one.
-    pub(super) fn status(self) -> Option<StatusCode> {
-        match self {
-            LeaveReason::Denied(status)
-            | LeaveReason::Unsupported(status)
-            | LeaveReason::Failed(status) => Some(status),
-            LeaveReason::Untranslatable
-            | LeaveReason::Oversized(_)
-            | LeaveReason::Unreachable
-            | LeaveReason::Unusable => None,
-        }
-    }
-}
-
-impl CandidateState {
-    pub(super) fn new(position: usize, way: Way) -> CandidateState {
-        CandidateState {
-            position,
-            attempts: 0,
-            leave_reason: None,
-            is_last_resort: false,
-            is_claimed_by_others: false,
-            way,
-        }
     }
 }

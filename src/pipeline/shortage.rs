@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::routed::{CandidateState, LeaveReason, RoutedRequest};
+use super::candidate_state::{CandidateState, LeaveReason};
+use super::routed::RoutedRequest;
 use crate::bedrock::error::whole_seconds;
 use crate::routing::cooldown::State;
 use crate::routing::{Candidates, Excess};

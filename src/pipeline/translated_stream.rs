@@ -216,6 +216,7 @@ fn unreadable(error: FrameError) -> &'static str {
     match error {
         FrameError::NotAFrame(_) => "it is no event stream",
         FrameError::Checksum => "the checksum of an event is wrong",
+        FrameError::Headers => "the headers of an event can't be read",
     }
 }
 

@@ -199,6 +199,12 @@ impl Translations {
         }
     }
 
+    /// Bytes of the translations that are made.
+    pub(super) fn bytes(&self) -> usize {
+        let made = self.made.iter().filter_map(|made| made.result.as_ref().ok());
+        made.map(|translated| translated.body.len()).sum()
+    }
+
     /// Whether a target gets the request by InvokeModel. A guardrail goes into the body of Converse.
     fn goes_by_invoke(&self, target: &Target) -> bool {
         self.source == Source::Messages

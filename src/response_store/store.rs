@@ -7,7 +7,7 @@ use prometheus::IntCounter;
 use super::redis::RedisStore;
 use super::sqlite::SqliteStore;
 use crate::config::{self, ResponseStoreBackend};
-use crate::storage::{StoreError, within};
+use crate::storage::{StoreError, dispatch};
 
 /// The time limit of tidying, in time limits of a call. No request waits for tidying.
 const TIDY_CALLS: u32 = 10;
@@ -71,23 +71,6 @@ pub(super) enum Store {
     Redis(RedisStore),
 }
 
-/// Calls a method of the store, within the time limit of so many calls.
-macro_rules! dispatch {
-    ($store:expr, $times:expr, $of:ident => $call:expr) => {
-        match $store {
-            Store::Sqlite($of) => {
-                let outcome = within($of.limit() * $times, $call).await;
-                // An unreadable record does not show a fault of the file.
-                if matches!(outcome, Err(ref error) if error.is_of_store()) {
-                    $of.doubt();
-                }
-                outcome
-            }
-            Store::Redis($of) => within($of.limit() * $times, $call).await,
-        }
-    };
-}
-
 impl Store {
     /// The configured store; `None` without one. Nothing is opened yet. `replaced` counts how often the
     /// store's file was found deleted or replaced.
@@ -111,7 +94,7 @@ impl Store {
 
     /// Checks that the store can be read and written.
     pub(super) async fn check(&self) -> Result<(), StoreError> {
-        dispatch!(self, 1, store => store.check())
+        dispatch!(Store, self, 1, store => store.check())
     }
 
     /// Stores a record, unless there would be too much.
@@ -120,22 +103,22 @@ impl Store {
         record: &NewRecord,
         bounds: &Bounds,
     ) -> Result<Kept, StoreError> {
-        dispatch!(self, 1, store => store.keep(record, bounds))
+        dispatch!(Store, self, 1, store => store.keep(record, bounds))
     }
 
     /// The sealed record with this name; `None` if there is none that has not expired.
     pub(super) async fn get(&self, name: &str) -> Result<Option<Vec<u8>>, StoreError> {
-        dispatch!(self, 1, store => store.get(name))
+        dispatch!(Store, self, 1, store => store.get(name))
     }
 
     /// Removes the record with this name, and returns whether there was one.
     pub(super) async fn delete(&self, name: &str, owner: &str) -> Result<bool, StoreError> {
-        dispatch!(self, 1, store => store.delete(name, owner))
+        dispatch!(Store, self, 1, store => store.delete(name, owner))
     }
 
     /// Removes what has expired, and returns how many bytes are kept.
     pub(super) async fn tidy(&self, ttl: Duration) -> Result<i64, StoreError> {
-        dispatch!(self, TIDY_CALLS, store => store.tidy(ttl))
+        dispatch!(Store, self, TIDY_CALLS, store => store.tidy(ttl))
     }
 }
 

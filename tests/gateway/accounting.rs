@@ -2,10 +2,11 @@
 //! a run with faults, fallbacks, retries and streams that were left.
 
 use futures_util::future::join_all;
-use serde_json::Value;
+use serde_json::{Value, json};
 use sluice::simulator::{Ending, Fault, FaultRule};
 
 use crate::budgets::{KEY, ask, start, used, with_budget};
+use crate::support::http::request;
 use crate::support::patience::eventually;
 use crate::support::raw::Connection;
 use crate::support::{Ask, Gateway, PRIMARY, SECOND, Simulator, bodies};
@@ -118,4 +119,45 @@ async fn all_books_agree() {
     let left = records.iter().filter(|record| record["outcome"] == "client_gone");
     assert_eq!(left.filter(|record| record["output_tokens"].as_u64() > Some(3)).count(), LEFT);
     assert_eq!(metrics.sum("sluice_usage_log_dropped_total", &[]), 0.0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_estimate_of_a_streams_output_is_at_most_what_the_request_allows() {
+    let simulator = Simulator::start().await;
+    let config = with_budget(&simulator, BUDGET_USD).set("usage_log.enabled", true);
+    let gateway = start(&config).await;
+    // Without its last frame a stream reports no usage. Its text is long for its tokens.
+    simulator.add(FaultRule::next(1, Fault::EndBeforeLastFrame).on(PRIMARY));
+    let body = bodies::conversation(&"long ".repeat(500), 10);
+    let answer = ask(&gateway, 10).operation("converse-stream", body.to_string()).send().await;
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    let record = &records(&gateway, 1).await[0];
+    assert_eq!((&record["estimated"], &record["output_tokens"]), (&true.into(), &10.into()));
+    let log = gateway.output();
+    assert!(!log.contains("cost more than was reserved"), "{log}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_of_any_api_that_breaks_costs_what_came_of_it() {
+    let simulator = Simulator::start().await;
+    let config = with_budget(&simulator, BUDGET_USD).set("usage_log.enabled", true);
+    let gateway = start(&config).await;
+    let bearer = format!("Bearer {KEY}");
+    let said = json!([{"role": "user", "content": "hello sim:tokens=4000"}]);
+    for (number, path, maximum) in [
+        (1, "/v1/chat/completions", "max_completion_tokens"),
+        (2, "/v1/messages", "max_tokens"),
+        (3, "/v1/responses", "max_output_tokens"),
+    ] {
+        simulator.add(FaultRule::next(1, Fault::ResetAfterFrames { frames: 6 }).on(PRIMARY));
+        let key = if number == 3 { "input" } else { "messages" };
+        let body = json!({"model": PRIMARY, "stream": true, maximum: 4000, key: said});
+        let url = format!("{}{path}", gateway.url());
+        let headers = [("authorization", bearer.as_str())];
+        request("POST", &url, &headers, body.to_string()).await;
+        let record = &records(&gateway, number).await[number - 1];
+        let output = record["output_tokens"].as_u64().unwrap();
+        assert_eq!(record["outcome"], "stream_broken", "{record}");
+        assert!((1..100).contains(&output), "{path}: {record}");
+    }
 }

@@ -60,18 +60,30 @@ fn of_the_seeds() {
         ("path", properties::path),
         ("model_id", properties::model_id),
         ("config", properties::config),
+        ("catalogue", properties::catalogue),
+        ("glob", properties::glob),
         ("feedback", properties::feedback),
+        ("response_id", properties::response_id),
     ];
     for (target, holds) in texts {
         seeds(target).iter().for_each(|(_, seed)| holds(std::str::from_utf8(seed).unwrap()));
     }
     let bytes: &Properties<[u8]> = &[
         ("identity", properties::identity),
+        ("signature", properties::signature),
+        ("token", properties::token),
+        ("signed_event", properties::signed_event),
+        ("certificate", properties::certificate),
+        ("request_head", properties::request_head),
         ("event_stream", properties::event_stream),
         ("sse", properties::sse),
         ("body", properties::body),
         ("answer", properties::answer),
         ("hyper_oracle", properties::hyper_oracle),
+        ("json", properties::json),
+        ("usage", properties::usage),
+        ("error", properties::error),
+        ("rewrite", properties::rewrite),
     ];
     for (target, holds) in bytes {
         seeds(target).iter().for_each(|(_, seed)| holds(seed));
@@ -79,10 +91,21 @@ fn of_the_seeds() {
 }
 
 #[test]
+fn the_signed_seeds_are_taken_and_the_others_are_not() {
+    let taken: Vec<String> = seeds("signature")
+        .into_iter()
+        .filter(|(_, seed)| properties::is_taken(seed))
+        .map(|(name, _)| name)
+        .collect();
+    assert_eq!(taken, ["declared", "undeclared", "unsigned", "verbatim"]);
+}
+
+#[test]
 fn every_target_has_small_seeds_and_a_property() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let shared = std::fs::read_to_string(root.join("fuzz/properties.rs")).unwrap();
-    let translations = std::fs::read_to_string(root.join("fuzz/translations.rs")).unwrap();
+    let read = |name: &str| std::fs::read_to_string(root.join("fuzz").join(name)).unwrap();
+    let shared = ["properties.rs", "clients.rs", "answers.rs", "files.rs"].map(read).concat();
+    let translations = read("translations.rs");
     for file in std::fs::read_dir(root.join("fuzz/fuzz_targets")).unwrap() {
         let path = file.unwrap().path();
         let target = path.file_stem().unwrap().to_str().unwrap();
@@ -169,6 +192,42 @@ proptest! {
     }
 
     #[test]
+    fn no_client_refuses_a_response_that_is_as_http_has_it(
+        circumstances in any::<u8>(),
+        interim in "(HTTP/1\\.1 10[023] [A-Z][a-z]{0,5}\r\n(x: y\r\n)?\r\n){0,2}",
+        status in "(200 OK|201 |400 Bad Request|503 Slow Down)",
+        fields in "(x-amzn-requestid: [a-z0-9-]{0,9}\r\n|content-type:[ \t]{0,3}a/b[ \t]{0,2}\r\n|set-cookie: a=b\r\nset-cookie: c=d\r\n|Keep-Alive: timeout=5\r\n){0,3}",
+        chunks in vec((vec(any::<u8>(), 1..80), "(;[a-z]{1,3}(=[a-z0-9]{1,3}|=\"[a-z ]{0,3}\")?){0,2}", any::<bool>()), 0..5),
+        trailers in "(x-trailer: [a-z ]{0,5}\r\n){0,2}",
+        framing in 0..3_u8,
+        says_close in any::<bool>(),
+    ) {
+        let body = chunks.iter().flat_map(|(data, ..)| data).copied().collect::<Vec<_>>();
+        let close = if says_close { "Connection: close\r\n" } else { "" };
+        let mut input = vec![circumstances & !1];
+        let (field, framed, closes) = match framing {
+            0 => (format!("Content-Length: {}\r\n", body.len()), body.clone(), false),
+            1 => {
+                let mut framed = Vec::new();
+                for (data, extension, is_upper) in &chunks {
+                    let length = if *is_upper { format!("{:X}", data.len()) } else { format!("{:04x}", data.len()) };
+                    framed.extend([length.as_bytes(), extension.as_bytes(), b"\r\n", data, b"\r\n"].concat());
+                }
+                framed.extend([b"0\r\n", trailers.as_bytes(), b"\r\n"].concat());
+                ("Transfer-Encoding: chunked\r\n".to_owned(), framed, false)
+            }
+            // It ends with the connection.
+            _ => {
+                input[0] &= !2;
+                (String::new(), body.clone(), true)
+            }
+        };
+        let head = format!("{interim}HTTP/1.1 {status}\r\n{fields}{close}{field}\r\n");
+        input.extend([head.as_bytes(), &framed].concat());
+        properties::well_formed(&input, &body, !says_close && !closes);
+    }
+
+    #[test]
     fn of_bodies(
         changed in changed("body"),
         made in "\\{(\"(max_tokens|maxTokens|messages|usage|inferenceConfig|model|store|stream_options)\":[\\[\\]{}0-9e.\"a,:-]{0,12},?){0,4}\\}?",
@@ -189,5 +248,50 @@ proptest! {
         any in any::<String>(),
     ) {
         [changed, made, any].iter().for_each(|text| properties::feedback(text));
+    }
+
+    #[test]
+    fn of_catalogues_and_patterns(
+        changed in changed_text("catalogue"),
+        pattern in "[ab/*?{},!^\\[\\]\\\\-]{0,20}\n[ab/*,\\[\\]{}\\\\]{0,20}",
+        any in any::<String>(),
+    ) {
+        properties::catalogue(&changed);
+        [pattern, any].iter().for_each(|text| properties::glob(text));
+    }
+
+    #[test]
+    fn of_what_clients_show(
+        signature in changed("signature"),
+        head in changed("request_head"),
+        token in changed("token"),
+        certificate in changed("certificate"),
+        event in vec(any::<u8>(), 0..80),
+        id in changed_text("response_id"),
+        any in any::<String>(),
+    ) {
+        properties::signature(&signature);
+        properties::request_head(&head);
+        properties::token(&token);
+        properties::certificate(&certificate);
+        properties::signed_event(&event);
+        [id, any].iter().for_each(|text| properties::response_id(text));
+    }
+
+    #[test]
+    fn of_json(
+        changed in changed("json"),
+        made in "[\\[{]?(\"(a|\\\\u00e9|usage|id|response)\"|[\\[\\]{}]|[:,]|[0-9eE.+-]{1,4}|true|null| ){0,12}[\\]}]?",
+        usage in changed("usage"),
+        rewritten in changed("rewrite"),
+        error in changed("error"),
+        any in vec(any::<u8>(), 0..60),
+    ) {
+        for bytes in [&changed, made.as_bytes(), &usage, &rewritten, &error, &any] {
+            properties::json(bytes);
+            properties::usage(bytes);
+            properties::rewrite(bytes);
+            properties::error(bytes);
+        }
     }
 }

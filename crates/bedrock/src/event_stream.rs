@@ -3,8 +3,8 @@
 //!
 //! A frame is total length and headers length (u32, big-endian), a CRC-32 of these 8 bytes,
 //! headers, payload, and a CRC-32 of all before it. The reader looks and never copies. Of bytes that
-//! are passed on it leaves the checksums to the client's SDK; what is translated is verified here,
-//! since its checksums end here ([`Frame::read_verified`]).
+//! are passed on it leaves the checks to the client's SDK; what is translated is verified here, checksums
+//! and headers, since no SDK sees it ([`Frame::read_verified`]).
 
 use aws_smithy_eventstream::frame::write_message_to;
 use aws_smithy_types::event_stream::{Header, HeaderValue, Message};
@@ -15,6 +15,12 @@ pub const CONTENT_TYPE: &str = "application/vnd.amazon.eventstream";
 
 /// Largest frame the format allows, in bytes: 16 MiB of payload, 128 KiB of headers, 16 of frame.
 pub const MAX_FRAME_BYTES: usize = 16 * 1024 * 1024 + 128 * 1024 + 16;
+
+/// Most bytes of a frame's headers.
+const MAX_HEADER_BYTES: usize = 128 * 1024;
+
+/// Most headers of a frame that is verified. Bedrock's have three.
+const MAX_HEADERS: usize = 32;
 
 const PRELUDE: usize = 12;
 const TRAILER: usize = 4;
@@ -56,27 +62,35 @@ pub enum FrameError {
     /// They were changed on their way.
     #[error("the checksum of a frame is wrong")]
     Checksum,
+    /// Their headers break off, are no text where they should be, have a name twice, or are too many.
+    #[error("the headers of a frame are malformed")]
+    Headers,
 }
 
 impl<'a> Frame<'a> {
-    /// Reads the frame at the start of `bytes` if both its checksums are right; `Ok(None)` when more bytes
-    /// are needed. The first checksum is verified as soon as it is there, so that nothing is awaited for a
-    /// wrong length.
+    /// Reads the frame at the start of `bytes` if both its checksums are right and all its headers can be read;
+    /// `Ok(None)` when more bytes are needed. The lengths and their checksum are verified as soon as they are
+    /// there, so that nothing is awaited for a wrong length.
     ///
     /// # Errors
-    /// If they are no frame, or one that was changed on its way.
+    /// If they are no frame, one that was changed on its way, or one whose headers some readers take for others.
     pub fn read_verified(bytes: &'a [u8]) -> Result<Option<Frame<'a>>, FrameError> {
         let Some(prelude) = bytes.get(..PRELUDE) else {
             // What is too short or too long is refused before all of the prelude is there.
             frame_len(bytes)?;
             return Ok(None);
         };
-        let Some(frame) = Frame::read(bytes)? else {
-            verify(prelude)?;
-            return Ok(None);
-        };
+        let frame = Frame::read(bytes)?;
         verify(prelude)?;
+        let (len, headers_len) = (be_u32(prelude.get(..4)), be_u32(prelude.get(4..8)));
+        let (len, headers_len) = len.zip(headers_len).ok_or(NotAFrame)?;
+        let most = (len as usize).saturating_sub(PRELUDE + TRAILER).min(MAX_HEADER_BYTES);
+        if headers_len as usize > most {
+            return Err(NotAFrame.into());
+        }
+        let Some(frame) = frame else { return Ok(None) };
         verify(bytes.get(..frame.len).ok_or(NotAFrame)?)?;
+        frame.check_headers()?;
         Ok(Some(frame))
     }
 
@@ -104,30 +118,66 @@ impl<'a> Frame<'a> {
     /// The value of a string header.
     pub fn header(&self, name: &str) -> Option<&'a str> {
         let mut rest = self.headers;
-        while let Some((&name_len, after)) = rest.split_first() {
-            let (found, after) = after.split_at_checked(name_len as usize)?;
-            let (&kind, after) = after.split_first()?;
-            // Types 0 and 1 are booleans without a value; 6 and 7 carry their own length.
-            let value_len = match kind {
-                0 | 1 => 0,
-                2 => 1,
-                3 => 2,
-                4 => 4,
-                5 | 8 => 8,
-                6 | 7 => {
-                    let len = after.first_chunk::<2>()?;
-                    2 + u16::from_be_bytes(*len) as usize
-                }
-                9 => 16,
-                _ => return None,
-            };
-            let (value, after) = after.split_at_checked(value_len)?;
-            if kind == 7 && found == name.as_bytes() {
-                return std::str::from_utf8(value.get(2..)?).ok();
+        while let Some((header, after)) = RawHeader::split_from(rest) {
+            if header.is_text && header.name == name.as_bytes() {
+                return std::str::from_utf8(header.value).ok();
             }
             rest = after;
         }
         None
+    }
+
+    /// Checks that every reader of the headers reads the same: they are whole, what is text is UTF-8, and no name
+    /// is there twice.
+    fn check_headers(&self) -> Result<(), FrameError> {
+        let is_text = |bytes| std::str::from_utf8(bytes).is_ok();
+        let mut names: [&[u8]; MAX_HEADERS] = [&[]; MAX_HEADERS];
+        let (mut count, mut rest) = (0, self.headers);
+        while !rest.is_empty() {
+            let (header, after) = RawHeader::split_from(rest).ok_or(FrameError::Headers)?;
+            let is_twice = names.iter().take(count).any(|name| *name == header.name);
+            let place = names.get_mut(count).filter(|_| !is_twice).ok_or(FrameError::Headers)?;
+            if !is_text(header.name) || header.is_text && !is_text(header.value) {
+                return Err(FrameError::Headers);
+            }
+            *place = header.name;
+            (count, rest) = (count + 1, after);
+        }
+        Ok(())
+    }
+}
+
+/// One header as it stands in a frame.
+struct RawHeader<'a> {
+    name: &'a [u8],
+    /// Its value, without the length in front of it.
+    value: &'a [u8],
+    /// Whether its type is that of strings.
+    is_text: bool,
+}
+
+impl<'a> RawHeader<'a> {
+    /// The header at the start of `bytes`, and what follows it; `None` if there is none that is whole.
+    fn split_from(bytes: &'a [u8]) -> Option<(RawHeader<'a>, &'a [u8])> {
+        let (&name_len, after) = bytes.split_first()?;
+        let (name, after) = after.split_at_checked(name_len as usize)?;
+        let (&kind, after) = after.split_first()?;
+        // Types 0 and 1 are booleans without a value; 6 and 7 carry their own length.
+        let (len, after) = match kind {
+            0 | 1 => (0, after),
+            2 => (1, after),
+            3 => (2, after),
+            4 => (4, after),
+            5 | 8 => (8, after),
+            6 | 7 => {
+                let (len, after) = after.split_first_chunk::<2>()?;
+                (u16::from_be_bytes(*len) as usize, after)
+            }
+            9 => (16, after),
+            _ => return None,
+        };
+        let (value, after) = after.split_at_checked(len)?;
+        Some((RawHeader { name, value, is_text: kind == 7 }, after))
     }
 }
 
@@ -254,6 +304,50 @@ mod tests {
         }
         assert_eq!(Frame::read_verified(&start[..PRELUDE]).unwrap_err(), FrameError::Checksum);
         let not_a_frame = Frame::read_verified(&[0, 0, 0, 1]).unwrap_err();
+        assert_eq!(not_a_frame, FrameError::NotAFrame(NotAFrame));
+    }
+
+    /// A frame with these headers and the right checksums.
+    fn with_headers(headers: &[u8]) -> Vec<u8> {
+        let len = |len: usize| u32::try_from(len).unwrap().to_be_bytes();
+        let mut frame = [len(PRELUDE + TRAILER + headers.len()), len(headers.len())].concat();
+        frame.extend(crc32fast::hash(&frame).to_be_bytes());
+        frame.extend_from_slice(headers);
+        frame.extend(crc32fast::hash(&frame).to_be_bytes());
+        frame
+    }
+
+    #[test]
+    fn headers_that_some_readers_take_for_others_are_refused() {
+        let (name, one) = (&b"\x01a\x07\0\x02hi"[..], &b"\x01b\x02\x09"[..]);
+        let refused = |headers: &[u8]| Frame::read_verified(&with_headers(headers)).unwrap_err();
+        for right in [&[], name, one, &[name, one].concat()] {
+            assert!(Frame::read_verified(&with_headers(right)).unwrap().is_some(), "{right:?}");
+        }
+        let many: Vec<u8> = (0..=MAX_HEADERS as u8).flat_map(|name| [1, name, 0]).collect();
+        for wrong in [
+            &name[..name.len() - 1],
+            b"\x01a",
+            b"\x01a\x0a",
+            b"\x01a\x07\0\x09hi",
+            b"\x01a\x07\0\x01\xff",
+            b"\x01\xff\0",
+            &[name, one, b"\x01a\x07\0\0"].concat(),
+            &many,
+        ] {
+            assert_eq!(refused(wrong), FrameError::Headers, "{wrong:?}");
+        }
+        let long = |name: u8| [&[1, name, 6, 0xff, 0xff][..], &[0; 65_535]].concat();
+        assert!(Frame::read_verified(&with_headers(&long(b'a'))).is_ok());
+        let both = [long(b'a'), long(b'b')].concat();
+        assert_eq!(refused(&both), FrameError::NotAFrame(NotAFrame));
+    }
+
+    #[test]
+    fn headers_longer_than_their_frame_are_found_before_it_is_there() {
+        let mut start = [100_u32.to_be_bytes(), 85_u32.to_be_bytes()].concat();
+        start.extend(crc32fast::hash(&start).to_be_bytes());
+        let not_a_frame = Frame::read_verified(&start).unwrap_err();
         assert_eq!(not_a_frame, FrameError::NotAFrame(NotAFrame));
     }
 

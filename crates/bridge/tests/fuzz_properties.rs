@@ -40,3 +40,23 @@ fn answers_are_refused_or_written_as_json() {
 fn a_stream_is_the_same_wherever_it_is_cut() {
     each_seed("translated_stream", translations::stream);
 }
+
+#[test]
+fn messages_for_claude_are_refused_or_stay_json() {
+    each_seed("translated_claude", translations::claude);
+}
+
+#[test]
+fn a_stream_of_claudes_is_the_same_wherever_it_is_cut() {
+    each_seed("translated_claude_stream", translations::claude_stream);
+}
+
+#[test]
+fn embeddings_have_each_text_once() {
+    each_seed("translated_embeddings", translations::embeddings);
+}
+
+#[test]
+fn a_kept_response_comes_back_as_it_was() {
+    each_seed("translated_turns", translations::turns);
+}

@@ -14,6 +14,7 @@ use super::facts::ModelFacts;
 use super::file::{FileError, Row};
 use super::layer::Layer;
 use super::merge::{leaves, merge};
+use super::typo::Spellings;
 
 const SHIPPED: &str = include_str!("shipped.json");
 
@@ -37,6 +38,8 @@ pub struct Catalogue {
     /// Ids at the mantle endpoint, by the other id of the same model at Bedrock Runtime.
     mantle_ids: OnceLock<HashMap<String, String>>,
     betas: OnceLock<Betas>,
+    /// What unknown ids are compared with.
+    pub(super) spellings: Spellings,
 }
 
 impl PartialEq for Catalogue {
@@ -156,9 +159,7 @@ impl Catalogue {
     pub fn has_row(&self, endpoint: Endpoint, model: &ModelId) -> bool {
         let Some(base) = model.base() else { return false };
         let full = model.arn_resource().unwrap_or(model.as_str());
-        self.layers
-            .iter()
-            .any(|layer| layer.matching(endpoint, base, full).any(|(key, _)| !key.contains('*')))
+        self.has_id(endpoint, base) || self.has_id(endpoint, full)
     }
 
     /// The rows that count for a model, merged. `set` is called for each value with its path. `None` if no

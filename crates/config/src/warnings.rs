@@ -155,7 +155,7 @@ fn meant(config: &Config, target: &Target, id: &str) -> Option<String> {
     let meant = config.known_models.probably_meant(target.service, &model)?;
     Some(match model.geography().filter(|_| !id.starts_with("arn:")) {
         Some(geography) => format!("{geography}.{meant}"),
-        None => meant,
+        None => meant.to_owned(),
     })
 }
 

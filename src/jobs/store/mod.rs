@@ -18,7 +18,7 @@ pub(super) use self::redis::RedisStore;
 pub(super) use self::sqlite::SqliteStore;
 use super::record::{Claim, Counts, JobResult, NewJob, Queue, Record, State, Worker};
 use crate::config::{Jobs, JobsBackend};
-use crate::storage::{StoreError, within};
+use crate::storage::{StoreError, dispatch};
 
 /// A job that was started this often without an end fails: it probably kills the process that runs it.
 const MAX_STARTS: u32 = 25;
@@ -67,26 +67,6 @@ pub(super) enum Store {
     Redis(RedisStore),
 }
 
-/// Calls a method of the store, within the time limit of a call.
-macro_rules! dispatch {
-    ($store:expr, $of:ident => $call:expr) => {
-        dispatch!($store, 1, $of => $call)
-    };
-    ($store:expr, $times:expr, $of:ident => $call:expr) => {
-        match $store {
-            Store::Sqlite($of) => {
-                let outcome = within($of.limit() * $times, $call).await;
-                // An unreadable record does not show a fault of the file.
-                if matches!(outcome, Err(ref error) if error.is_of_store()) {
-                    $of.doubt();
-                }
-                outcome
-            }
-            Store::Redis($of) => within($of.limit() * $times, $call).await,
-        }
-    };
-}
-
 impl Store {
     /// The configured store; `None` without one. Nothing is opened yet. `replaced` counts how often the
     /// store's file was found deleted or replaced.
@@ -105,12 +85,12 @@ impl Store {
     /// Checks that the store can be used, and returns whether it has unfinished jobs. A store that
     /// is `in_doubt` is written, too.
     pub(super) async fn check(&self, in_doubt: bool) -> Result<bool, StoreError> {
-        dispatch!(self, store => store.check(in_doubt))
+        dispatch!(Store, self, 1, store => store.check(in_doubt))
     }
 
     /// Stores a job, unless too many of its queue wait.
     pub(super) async fn submit(&self, id: Uuid, job: &NewJob) -> Result<Submitted, StoreError> {
-        dispatch!(self, store => store.submit(id, job))
+        dispatch!(Store, self, 1, store => store.submit(id, job))
     }
 
     /// Claims the queue's next job for a lease, except those that are `excluded`: the oldest one
@@ -122,7 +102,7 @@ impl Store {
         takes_over: bool,
         excluded: &[Uuid],
     ) -> Result<Option<Claim>, StoreError> {
-        dispatch!(self, store => store.claim(queue, lease, takes_over, excluded))
+        dispatch!(Store, self, 1, store => store.claim(queue, lease, takes_over, excluded))
     }
 
     /// Starts a claimed job, if the queue's rate allows. Without `takes_over`, a claim of another
@@ -133,17 +113,17 @@ impl Store {
         limits: ClaimLimits,
         takes_over: bool,
     ) -> Result<Start, StoreError> {
-        dispatch!(self, store => store.start(claim, limits, takes_over))
+        dispatch!(Store, self, 1, store => store.start(claim, limits, takes_over))
     }
 
     /// Records the progress of a running job.
     pub(super) async fn progress(&self, claim: Claim, percent: u8) -> Result<(), StoreError> {
-        dispatch!(self, store => store.progress(claim, percent))
+        dispatch!(Store, self, 1, store => store.progress(claim, percent))
     }
 
     /// Records that a try failed and another follows; false if the claim is lost.
     pub(super) async fn retry(&self, claim: Claim, error: &str) -> Result<bool, StoreError> {
-        dispatch!(self, store => store.retry(claim, error))
+        dispatch!(Store, self, 1, store => store.retry(claim, error))
     }
 
     /// Stores a job's result; false if the claim is lost, and then nothing is stored.
@@ -152,7 +132,7 @@ impl Store {
         claim: Claim,
         result: &JobResult,
     ) -> Result<bool, StoreError> {
-        dispatch!(self, store => store.finish(claim, result))
+        dispatch!(Store, self, 1, store => store.finish(claim, result))
     }
 
     /// Extends claims by a lease from now on, and returns those that are lost.
@@ -161,49 +141,49 @@ impl Store {
         claims: &[Claim],
         lease: Duration,
     ) -> Result<Vec<Claim>, StoreError> {
-        dispatch!(self, store => store.renew(claims, lease))
+        dispatch!(Store, self, 1, store => store.renew(claims, lease))
     }
 
     /// Releases a claim, so that another worker can claim the job at once.
     pub(super) async fn release(&self, claim: Claim) -> Result<(), StoreError> {
-        dispatch!(self, store => store.release(claim))
+        dispatch!(Store, self, 1, store => store.release(claim))
     }
 
     /// Cancels a job that has not ended.
     pub(super) async fn cancel(&self, id: Uuid) -> Result<(), StoreError> {
-        dispatch!(self, store => store.cancel(id))
+        dispatch!(Store, self, 1, store => store.cancel(id))
     }
 
     /// Cancels a job whose submission has failed, so that it never runs: not if the submission was stored
     /// after all, and not if it reaches the store later than this.
     pub(super) async fn abandon(&self, queue: Queue, id: Uuid) -> Result<(), StoreError> {
-        dispatch!(self, store => store.abandon(queue, id))
+        dispatch!(Store, self, 1, store => store.abandon(queue, id))
     }
 
     /// A job's record; `None` if it is unknown, or its result is no longer kept.
     pub(super) async fn record(&self, id: Uuid) -> Result<Option<Record>, StoreError> {
-        dispatch!(self, store => store.record(id))
+        dispatch!(Store, self, 1, store => store.record(id))
     }
 
     /// The numbers of unfinished jobs, in the order of [`Queue::ALL`].
     pub(super) async fn counts(&self) -> Result<[Counts; 3], StoreError> {
-        dispatch!(self, store => store.counts())
+        dispatch!(Store, self, 1, store => store.counts())
     }
 
     /// Records that workers are alive.
     pub(super) async fn heartbeat(&self, workers: &[Worker]) -> Result<(), StoreError> {
-        dispatch!(self, store => store.heartbeat(workers))
+        dispatch!(Store, self, 1, store => store.heartbeat(workers))
     }
 
     /// The workers that are stored, some lost ones included.
     pub(super) async fn workers(&self) -> Result<Vec<Worker>, StoreError> {
-        dispatch!(self, store => store.workers())
+        dispatch!(Store, self, 1, store => store.workers())
     }
 
     /// Removes what is no longer needed, and workers that were last seen before `lost_before`
     /// (seconds since 1970). Makes jobs claimable that an earlier version stored.
     pub(super) async fn tidy(&self, lost_before: u64) -> Result<(), StoreError> {
-        dispatch!(self, TIDY_CALLS, store => store.tidy(lost_before))
+        dispatch!(Store, self, TIDY_CALLS, store => store.tidy(lost_before))
     }
 }
 

@@ -68,6 +68,35 @@ fn a_more_specific_price_takes_precedence() {
 }
 
 #[test]
+fn prices_that_were_found_beforehand_are_those_that_a_search_finds() {
+    let haiku = "anthropic.claude-3-haiku-20240307-v1:0";
+    let profile = "arn:aws:bedrock:us-east-1:111122223333:application-inference-profile/abc";
+    let id = |text: &str| ModelId::new(text).unwrap();
+    let stated = [price("anthropic.*", 1), price(haiku, 2), price("*", 4)];
+    let searching = Prices::new(&stated).unwrap();
+    // Two targets can name other base models for the same profile.
+    let targets = [
+        (id(haiku), id(haiku)),
+        (id("us.anthropic.claude-sonnet-5-5"), id("us.anthropic.claude-sonnet-5-5")),
+        (id(profile), id(haiku)),
+        (id(profile), id("nobody.knows")),
+        (id("nobody.knows"), id("nobody.knows")),
+    ];
+    let models = targets.iter().map(|(model, base_model)| (model, base_model));
+    let found = Prices::new(&stated).unwrap().for_targets(models);
+    assert_eq!(found.of_targets.len(), 4);
+    let other = (id("eu.anthropic.claude-sonnet-5"), id("eu.anthropic.claude-sonnet-5"));
+    for (model, base_model) in targets.iter().chain([&other]) {
+        let [found, searched] = [&found, &searching].map(|it| it.of(model, base_model, None));
+        assert_eq!(found, searched, "{model} as {base_model}");
+    }
+    let of = |base_model: &str| {
+        million(&found.of(&id(profile), &id(base_model), None).unwrap(), ServiceTier::Standard).0
+    };
+    assert_eq!((of(haiku), of("nobody.knows")), (2, 4));
+}
+
+#[test]
 fn each_tier_of_the_catalogue_has_its_price() {
     let gpt = list_price("openai.gpt-oss-120b-1:0");
     for (tier, nanos) in [

@@ -56,6 +56,8 @@ pub(super) struct PriceTerms<'a> {
     /// The service tier that the request asks for.
     asked: Option<ServiceTier>,
     is_latency_optimized: bool,
+    /// Whether the answer is a stream, of which a client that leaves pays what came.
+    is_stream: bool,
 }
 
 impl PriceTerms<'_> {
@@ -66,6 +68,7 @@ impl PriceTerms<'_> {
             operation: call.operation,
             asked: call.tier,
             is_latency_optimized: call.is_latency_optimized,
+            is_stream: call.streams,
         }
     }
 }
@@ -94,7 +97,7 @@ impl Consumption {
         if terms.operation.is_some_and(uses_nothing) {
             return None;
         }
-        let estimate = |relayed: Usage| self.estimate_unreported(relayed, terms.operation);
+        let estimate = |relayed: Usage| self.estimate_unreported(relayed, terms);
         let usage = self.reported.or_else(|| self.relayed.map(estimate));
         let usage = usage.map(|usage| Usage { tier: self.served_tier.or(usage.tier), ..usage });
         let given_up = self
@@ -118,7 +121,7 @@ impl Consumption {
         terms: PriceTerms<'_>,
     ) -> Option<u64> {
         self.bound.as_ref()?;
-        let usage = self.estimate_unreported(Usage { input, ..Usage::default() }, terms.operation);
+        let usage = self.estimate_unreported(Usage { input, ..Usage::default() }, terms);
         let used = used_of(target, usage, true, terms);
         let before = self.lost_attempts.take().and_then(|lost| lost.cost);
         let nanos = used.cost.map_or(0, |cost| cost.nanos);
@@ -128,7 +131,7 @@ impl Consumption {
     }
 
     /// Estimates the usage of an answer that reported none, from what was relayed (`relayed`).
-    fn estimate_unreported(&self, relayed: Usage, operation: Option<Operation>) -> Usage {
+    fn estimate_unreported(&self, relayed: Usage, terms: PriceTerms<'_>) -> Usage {
         let usage = match self.initial_usage {
             Some(initial) => Usage { output: relayed.output, ..initial },
             None => relayed,
@@ -136,9 +139,15 @@ impl Consumption {
         let Some(bound) = &self.bound else { return usage };
         let input =
             if self.initial_usage.is_some() { usage.input } else { bound.unreported_input() };
-        // A target completes an answer without a stream even if the client has gone.
-        let is_stream = operation.is_some_and(Operation::is_stream);
-        let output = if is_stream { usage.output } else { bound.unreported_output() };
+        let most = bound.unreported_output();
+        let output = match terms.operation {
+            // Its bound is about what comes between two reports.
+            Some(Operation::InvokeModelWithBidirectionalStream) => usage.output,
+            // No more came than the request allows, however long its text is.
+            _ if terms.is_stream => usage.output.min(most),
+            // A target completes an answer without a stream even if the client has gone.
+            _ => most,
+        };
         Usage { input, output, ..usage }
     }
 }

@@ -7,9 +7,10 @@ use super::{MODEL, PEER, gateway};
 use crate::bedrock::body::Peek;
 use crate::bedrock::path::{Call, Resource};
 use crate::bedrock::{Features, ModelId, Operation};
+use crate::pipeline::candidate_state::{CandidateState, LeaveReason};
 use crate::pipeline::context::RequestContext;
 use crate::pipeline::passed_over::{note_admitted, note_unanswered};
-use crate::pipeline::routed::{CandidateState, LeaveReason, RoutedRequest};
+use crate::pipeline::routed::RoutedRequest;
 use crate::pipeline::translations::Way;
 use crate::routing::RequestSize;
 

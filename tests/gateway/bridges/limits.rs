@@ -123,6 +123,25 @@ async fn unheld(gateway: &Gateway, reason: &str) -> f64 {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_translation_counts_as_in_flight_until_the_answer_begins() {
+    let long = |length| with(chat(), "user", "x".repeat(length));
+    let upstream = Bedrock::start(|number, _| match number {
+        1 => PAUSE.to_vec(),
+        _ => converse_text("hello"),
+    })
+    .await;
+    let (gateway, first) = with_little_room(&upstream, &long(30_000)).await;
+    let refused = post(&gateway, CHAT, &long(25_000)).await;
+    assert_eq!(refused.status, 503, "{}", refused.text());
+    assert!(refused.text().contains("overloaded"), "{}", refused.text());
+    assert_eq!(gateway.access_log(1).await[0]["outcome"], "overloaded");
+    assert_eq!(upstream.seen().len(), 1, "it is refused before a target is asked");
+    assert_eq!(post(&gateway, CHAT, &long(10_000)).await.status, 200);
+    first.abort();
+    in_flight(&gateway, |bytes| bytes == 0.0).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_answer_that_finds_no_room_is_an_overload_and_blames_no_target() {
     let upstream = Bedrock::start(|number, _| match number {
         1 | 2 => {

@@ -1,0 +1,80 @@
+"""Counts the instructions of each function of the gateway, by valgrind's callgrind.
+
+Unlike times, they are the same in each run, whatever else the machine does.
+"""
+
+import collections
+import contextlib
+import json
+import re
+import shutil
+import subprocess
+import time
+
+from . import binaries, processes
+
+
+class Settings:
+    """Of a run that counts instructions: one round, one worker."""
+
+    def __init__(self, sluice, built):
+        self.short, self.rounds, self.seconds = True, 1, 1
+        self.workers, self.open_files = 1, processes.raise_file_limit()
+        self.binaries, self.notes = built | {"sluice": sluice}, []
+
+
+def build(folder):
+    """The binary with its symbols, and what puts it under load."""
+    command = ["cargo", "rustc", "--profile", "dist", "--bin", "sluice", "--message-format", "json",
+               "--", "-C", "strip=none"]
+    built = subprocess.run(command, cwd=binaries.ROOT, stdout=subprocess.PIPE, check=True, text=True)
+    found = [json.loads(line).get("executable") for line in built.stdout.splitlines()]
+    sluice = folder / "sluice-with-symbols"
+    shutil.copy(next(filter(None, found)), sluice)
+    return sluice, binaries.build(["--example", "fixed_upstream", "--example", "load"])
+
+
+def counted(folder, sluice, demangle="no"):
+    """A command that runs the binary and counts the instructions of each of its functions."""
+    command = folder / "sluice"
+    # Without the variable the process would start once more, and no longer be counted.
+    command.write_text(f"""\
+#!/bin/sh
+GLIBC_TUNABLES=glibc.malloc.mmap_threshold=131072 exec valgrind --quiet --tool=callgrind \\
+  --demangle={demangle} --callgrind-out-file={folder}/%p.out {sluice} "$@"
+""")
+    command.chmod(0o755)
+    return command
+
+
+def dump(folder, process, part):
+    """The instructions of each function since the last part."""
+    pid = process.popen.pid
+    subprocess.run(["callgrind_control", "--dump", str(pid)], stdout=subprocess.DEVNULL, check=True)
+    path = folder / f"{pid}.out.{part}"
+    for _ in range(200):
+        with contextlib.suppress(OSError):
+            if "totals:" in path.read_text():
+                return read(path.read_text())
+        time.sleep(0.1)
+    raise SystemExit(f"callgrind did not write {path.name}")
+
+
+def read(text):
+    """Own instructions by function. Source: Callgrind's manual, "Callgrind Format Specification"."""
+    names, own = {}, collections.Counter()
+    current, of_call = None, False
+    for line in text.splitlines():
+        if match := re.match(r"(c?fn)=\((\d+)\)(?: (.*))?", line):
+            kind, number, name = match.groups()
+            if name:
+                names[number] = name.split("'")[0]
+            if kind == "fn":
+                current = names[number]
+        elif line.startswith("calls="):
+            of_call = True
+        elif current and line[:1] in tuple("0123456789+-*"):
+            if not of_call:
+                own[current] += int(line.split()[-1])
+            of_call = False
+    return own

@@ -1,0 +1,10 @@
+//! See `properties::rewrite`.
+#![no_main]
+#![allow(dead_code, reason = "the properties of the other targets")]
+
+#[path = "../properties.rs"]
+mod properties;
+
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|input: &[u8]| properties::rewrite(input));

@@ -1,0 +1,10 @@
+//! See `translations::embeddings`.
+#![no_main]
+#![allow(dead_code, reason = "the properties of the other targets")]
+
+#[path = "../translations.rs"]
+mod translations;
+
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|input: &[u8]| translations::embeddings(input));
