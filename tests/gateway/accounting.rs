@@ -24,17 +24,17 @@ async fn records(gateway: &Gateway, count: usize) -> Vec<Value> {
 }
 
 fn requests(gateway: &Gateway) -> Vec<Ask> {
-    let converse = |tokens: u64| {
+    let converse = |operation: &'static str, tokens: u64| {
         let mut body = bodies::conversation(&format!("hello sim:tokens={tokens}"), tokens);
         body["inferenceConfig"]["maxTokens"] = tokens.into();
-        ask(gateway, tokens).converse(body.to_string())
+        ask(gateway, tokens).operation(operation, body.to_string())
     };
     (1..=60)
         .map(|tokens| match tokens % 4 {
             0 => ask(gateway, tokens),
             1 => ask(gateway, tokens).stream(),
-            2 => converse(tokens),
-            _ => converse(tokens).stream(),
+            2 => converse("converse", tokens),
+            _ => converse("converse-stream", tokens),
         })
         .collect()
 }
@@ -80,6 +80,8 @@ async fn all_books_agree() {
     let count = asked.len();
     let answers = join_all(asked.into_iter().map(Ask::send)).await;
     assert!(answers.iter().filter(|answer| answer.status == 200).count() > count / 2);
+    let refused = answers.iter().filter(|answer| answer.status == 400);
+    assert!(refused.count() <= 2, "only what the fault says is invalid");
     // Whatever has not struck by now must not strike these.
     simulator.recovers();
     join_all((0..LEFT).map(|number| leave(&simulator, &gateway, number))).await;
