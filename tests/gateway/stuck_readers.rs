@@ -120,8 +120,10 @@ impl Rig {
         let child = command.stdin(Stdio::null()).stdout(stdout).stderr(stderr).spawn().unwrap();
         // The command's copies of the pipes would keep them open.
         drop(command);
-        let open = async || TcpStream::connect(&listen).await.is_ok();
-        eventually("it listens", open, |open| *open).await;
+        for address in [&listen, &admin] {
+            let open = async || TcpStream::connect(address).await.is_ok();
+            eventually("it listens", open, |open| *open).await;
+        }
         if (log, reader) == (Log::Usage, Reader::Gone) {
             readers.clear();
         }
