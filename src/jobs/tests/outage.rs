@@ -7,7 +7,7 @@ use serde_json::json;
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{Connection as _, Executor as _, SqliteConnection};
 use tokio::sync::Semaphore;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 use uuid::Uuid;
 
 use super::super::{Failure, Queue, State};
@@ -120,6 +120,12 @@ async fn another_process_runs_what_waits_behind_a_retry() {
         eventually("it waits for its retry", async || {
             let record = first.record(retried).await.unwrap()?;
             (record.state == State::Retrying).then_some(())
+        })
+        .await;
+        // Until then the first process may claim the next job itself, and keep that one for its turn.
+        eventually("the retry has the turn", async || {
+            let turn = timeout(Duration::from_secs(1), first.runner.turn(Queue::Chat));
+            turn.await.is_err().then_some(())
         })
         .await;
         let waits = first.submit(job(Queue::Chat, "waits")).await.unwrap();
