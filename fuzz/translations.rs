@@ -133,20 +133,26 @@ pub(crate) fn stream(input: &[u8]) {
 }
 
 fn translated(byte: u8, pieces: &[&[u8]]) -> (Vec<u8>, bool) {
-    let mut translator = context(byte).stream(stamp());
-    let (mut held, mut out) = (Vec::new(), Vec::new());
+    let (mut translator, mut out) = (context(byte).stream(stamp()), Vec::new());
+    let are_taken = all_frames(pieces, |frame| translator.frame(frame, &mut out).is_ok());
+    let is_whole = are_taken && translator.finish(&mut out).is_ok();
+    (out, is_whole)
+}
+
+/// Reads the frames of a stream that comes in pieces, until one is refused. Returns whether none was.
+fn all_frames(pieces: &[&[u8]], mut is_taken: impl FnMut(&Frame<'_>) -> bool) -> bool {
+    let mut held = Vec::new();
     for piece in pieces {
         held.extend_from_slice(piece);
         while let Ok(Some(frame)) = Frame::read(&held) {
             let len = frame.len;
-            if translator.frame(&frame, &mut out).is_err() {
-                return (out, false);
+            if !is_taken(&frame) {
+                return false;
             }
             held.drain(..len);
         }
     }
-    let is_whole = translator.finish(&mut out).is_ok();
-    (out, is_whole)
+    true
 }
 
 /// Messages for Claude by InvokeModel: JSON is refused, or written as JSON; what stood at addresses has its bytes.
@@ -203,18 +209,10 @@ pub(crate) fn claude_stream(input: &[u8]) {
 }
 
 fn claude_events(pieces: &[&[u8]]) -> (Vec<u8>, bool) {
-    let (mut translator, mut held, mut out) = (to_claude::ToSse::new(), Vec::new(), Vec::new());
-    for piece in pieces {
-        held.extend_from_slice(piece);
-        while let Ok(Some(frame)) = Frame::read(&held) {
-            let len = frame.len;
-            if translator.frame(&frame, &mut out).is_err() {
-                return (out, false);
-            }
-            held.drain(..len);
-        }
-    }
-    (out, translator.finish().is_ok())
+    let (mut translator, mut out) = (to_claude::ToSse::new(), Vec::new());
+    let are_taken = all_frames(pieces, |frame| translator.frame(frame, &mut out).is_ok());
+    let is_whole = are_taken && translator.finish().is_ok();
+    (out, is_whole)
 }
 
 /// Embeddings: the first line is a request, the rest the answer of each call. The calls have each text once, and are

@@ -68,7 +68,7 @@ fn of_javascript(module: &str) -> impl FnMut(&Case<Read>) -> Option<Decoded> {
         }
         writeln!(asked, "{}", json!({ "chunks": case.chunks })).unwrap();
         let mut decoded: Decoded = serde_json::from_str(&said.next().unwrap().unwrap()).unwrap();
-        // A name that is no UTF-8 is none to us.
+        // Our reader leaves out the name of an event if the name is not valid UTF-8.
         let is_text = |name: &String| !name.contains(char::REPLACEMENT_CHARACTER);
         decoded.events.iter_mut().for_each(|(name, _)| *name = name.take().filter(is_text));
         Some(decoded)

@@ -157,7 +157,8 @@ struct RawHeader<'a> {
 }
 
 impl<'a> RawHeader<'a> {
-    /// The header at the start of `bytes`, and what follows it; `None` if there is none that is whole.
+    /// Reads the header at the start of `bytes`, and returns it with the bytes behind it. Returns `None` if the header
+    /// is cut off.
     fn split_from(bytes: &'a [u8]) -> Option<(RawHeader<'a>, &'a [u8])> {
         let (&name_len, after) = bytes.split_first()?;
         let (name, after) = after.split_at_checked(name_len as usize)?;
