@@ -101,13 +101,13 @@ impl<'a> Scanner<'a> {
             return Err(self.error("expected a string"));
         }
         let start = self.at;
-        self.skip_string()?;
+        let has_escape = self.skip_string()?;
         let quoted = self.bytes.get(start..self.at).unwrap_or_default();
-        let inner = quoted.get(1..quoted.len().saturating_sub(1)).unwrap_or_default();
         let not_a_string = JsonError { at: start, what: "not a string" };
-        if inner.contains(&b'\\') {
+        if has_escape {
             serde_json::from_slice(quoted).map(Cow::Owned).map_err(|_| not_a_string)
         } else {
+            let inner = quoted.get(1..quoted.len().saturating_sub(1)).unwrap_or_default();
             std::str::from_utf8(inner).map(Cow::Borrowed).map_err(|_| not_a_string)
         }
     }
@@ -136,7 +136,7 @@ impl<'a> Scanner<'a> {
     /// Skips the value that comes next.
     pub fn skip(&mut self) -> Result<(), JsonError> {
         match self.peek()? {
-            Type::String => self.skip_string(),
+            Type::String => self.skip_string().map(drop),
             Type::Scalar => self.skip_scalar(),
             Type::Object | Type::Array => self.skip_nested(),
         }
@@ -183,9 +183,11 @@ impl<'a> Scanner<'a> {
         self.expect(close, "expected ',' or the closing bracket")
     }
 
-    fn skip_string(&mut self) -> Result<(), JsonError> {
+    /// Skips a string, and returns whether it has an escape.
+    fn skip_string(&mut self) -> Result<bool, JsonError> {
         let start = self.at;
         self.at += 1;
+        let mut has_escape = false;
         loop {
             let rest = self.bytes.get(self.at..).unwrap_or_default();
             let Some(found) = memchr::memchr2(b'"', b'\\', rest) else {
@@ -194,9 +196,10 @@ impl<'a> Scanner<'a> {
             };
             self.at += found + 1;
             if rest.get(found) == Some(&b'"') {
-                return Ok(());
+                return Ok(has_escape);
             }
             // A backslash: whatever follows is no closing quote.
+            has_escape = true;
             self.at = (self.at + 1).min(self.bytes.len());
         }
     }
