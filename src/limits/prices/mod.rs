@@ -9,6 +9,8 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use foldhash::fast::RandomState;
+
 pub use model_prices::{AssumedPrice, Cost, ModelPrices, ServiceLevel};
 
 use crate::bedrock::ModelId;
@@ -24,8 +26,9 @@ pub struct Prices {
     exact: HashMap<String, Arc<ModelPrices>>,
     globs: Vec<(Glob, Arc<ModelPrices>)>,
     rest: Option<ModelPrices>,
-    /// What the config states for the models of its targets, by the id that goes on the wire.
-    of_targets: HashMap<ModelId, StatedPrices>,
+    /// What the config states for the models of its targets, by the id that goes on the wire. No client chooses
+    /// the ids, so a fast hash will do.
+    of_targets: HashMap<ModelId, StatedPrices, RandomState>,
 }
 
 /// What a config states for one model.
