@@ -4,10 +4,10 @@
 
 use std::fmt;
 
-use http::HeaderMap;
+use http::{HeaderMap, HeaderName};
 
 /// The header that has it.
-const HEADER: &str = "x-amzn-requestid";
+static HEADER: HeaderName = HeaderName::from_static("x-amzn-requestid");
 
 /// Longest id that is kept, in bytes. Bedrock's have 36.
 const MAX_LENGTH: usize = 64;
@@ -22,7 +22,7 @@ pub struct UpstreamRequestId {
 impl UpstreamRequestId {
     /// The id in the headers of an upstream's answer, if it has 1 to 64 letters, digits and hyphens.
     pub fn of(headers: &HeaderMap) -> Option<UpstreamRequestId> {
-        let text = headers.get(HEADER)?.as_bytes();
+        let text = headers.get(&HEADER)?.as_bytes();
         if text.is_empty() || !text.iter().all(|byte| byte.is_ascii_alphanumeric() || *byte == b'-')
         {
             return None;
@@ -56,7 +56,7 @@ mod tests {
     fn only_a_plain_and_short_id_is_kept() {
         let of = |text: &[u8]| {
             let mut headers = HeaderMap::new();
-            headers.insert(HEADER, HeaderValue::from_bytes(text).unwrap());
+            headers.insert(&HEADER, HeaderValue::from_bytes(text).unwrap());
             UpstreamRequestId::of(&headers).map(|id| id.as_str().to_owned())
         };
         let id = "25e27cb5-333a-4b96-8e36-f1b7bb9b55f3";

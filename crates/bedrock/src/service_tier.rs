@@ -4,10 +4,10 @@
 //! in a header, both ways. OpenAI's schema has it in `service_tier`. Source: AWS user guide, "Service
 //! tiers for inference".
 
-use http::HeaderMap;
+use http::{HeaderMap, HeaderName};
 
 /// The header of the Invoke operations, in requests and in answers.
-pub const SERVICE_TIER_HEADER: &str = "x-amzn-bedrock-service-tier";
+pub static SERVICE_TIER_HEADER: HeaderName = HeaderName::from_static("x-amzn-bedrock-service-tier");
 
 /// A service tier.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -58,7 +58,7 @@ impl ServiceTier {
 
     /// The tier in the headers of a request or an answer. Of several, the dearest.
     pub fn in_headers(headers: &HeaderMap) -> Option<ServiceTier> {
-        let values = headers.get_all(SERVICE_TIER_HEADER).into_iter();
+        let values = headers.get_all(&SERVICE_TIER_HEADER).into_iter();
         let tiers =
             values.map(|value| ServiceTier::of(String::from_utf8_lossy(value.as_bytes()).trim()));
         tiers.reduce(ServiceTier::dearer)
@@ -105,7 +105,7 @@ mod tests {
         let mut headers = HeaderMap::new();
         assert_eq!(ServiceTier::in_headers(&headers), None);
         for name in ["flex", "priority", "default"] {
-            headers.append(SERVICE_TIER_HEADER, HeaderValue::from_static(name));
+            headers.append(&SERVICE_TIER_HEADER, HeaderValue::from_static(name));
         }
         assert_eq!(ServiceTier::in_headers(&headers), Some(ServiceTier::Priority));
     }

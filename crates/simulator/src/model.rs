@@ -242,7 +242,7 @@ fn tier(settings: &ModelSettings, request: &Accepted<'_>, body: &Value) -> Optio
 
 /// The service tier that a header asks for.
 pub(super) fn tier_in_header(request: &Accepted<'_>) -> Option<String> {
-    let value = request.head.headers.get(SERVICE_TIER_HEADER)?;
+    let value = request.head.headers.get(&SERVICE_TIER_HEADER)?;
     value.to_str().ok().map(str::to_owned)
 }
 
@@ -289,6 +289,6 @@ fn invoke_headers(
         reply.headers.push((HeaderName::from_static(LATENCY), value.clone()));
     }
     if let Some(value) = tier.and_then(|tier| HeaderValue::from_str(tier).ok()) {
-        reply.headers.push((HeaderName::from_static(SERVICE_TIER_HEADER), value));
+        reply.headers.push((SERVICE_TIER_HEADER.clone(), value));
     }
 }

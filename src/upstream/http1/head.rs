@@ -9,6 +9,7 @@ use bytes::Bytes;
 use http::header::{CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, Version, request};
 
+use super::field_names;
 use super::framing::Framing;
 
 /// Longest head of a response, in bytes.
@@ -148,7 +149,7 @@ pub fn read(bytes: &Bytes, method: &Method) -> Result<Option<Head>, HeadError> {
     let mut headers = HeaderMap::with_capacity(parsed.headers.len());
     let mut fields = HeadFields::new(version);
     for field in parsed.headers.iter() {
-        let name = HeaderName::from_bytes(field.name.as_bytes());
+        let name = field_names::parse(field.name.as_bytes());
         let name = name.map_err(|_| HeadError::Header("a name"))?;
         if !fields.note(&name, field.value)? {
             continue;

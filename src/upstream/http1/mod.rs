@@ -5,6 +5,7 @@
 //! memory. Everything read is bounded: heads and chunk-size lines by their length, bodies by what
 //! their reader takes.
 
+mod field_names;
 mod framing;
 mod head;
 
