@@ -30,7 +30,7 @@ impl Progress {
     /// Shows the current step.
     pub(super) fn show(&self, what: &str) {
         if let Some(lines) = &self.lines {
-            lines.write(format!("{CLEAR}{what}").into_bytes());
+            lines.write(format!("{CLEAR}{what}").as_bytes());
         }
     }
 

@@ -7,7 +7,7 @@ use std::time::SystemTime;
 
 use prometheus::IntCounter;
 
-use super::json::Object;
+use super::json::{self, Object, key};
 use super::log_writer::{LogWriter, unlocked};
 use super::operation_names::{Names, with_api};
 use super::traces::{SpanId, TraceId};
@@ -156,13 +156,14 @@ impl AccessLog {
             write_text(&mut text, line);
         }
         text.push(b'\n');
-        lines.write(text);
+        lines.write(&text);
+        json::reuse(text);
     }
 
     /// Writes a message for people among the entries, for commands that print their log.
     pub fn write_message(&self, text: &str) {
         if let Some(lines) = &self.lines {
-            lines.write(format!("{text}\n").into_bytes());
+            lines.write(format!("{text}\n").as_bytes());
         }
     }
 
@@ -183,67 +184,69 @@ fn last(attempts: &[Attempt], count: usize) -> &[Attempt] {
 /// An entry in JSON, with these of its attempts.
 fn json(line: &AccessLogEntry<'_>, attempts: &[Attempt]) -> Vec<u8> {
     let Names { api, operation } = Names::in_logs(line.operation);
-    let mut object = Object::with_capacity(1024);
+    let mut object = Object::new();
     object
-        .time("time", line.time)
-        .plain("request_id", line.request_id)
-        .some_plain("trace_id", line.trace_id)
-        .some_plain("span_id", line.span_id)
-        .text("client", line.client)
-        .address("peer", line.peer)
-        .plain("api", api)
-        .plain("operation", operation)
-        .some_text("method", line.method)
-        .some_text("path", line.path)
-        .some_text("requested_model", line.requested_model)
-        .some_text("model", line.model)
-        .some_text("target", line.target)
-        .number("status", line.status.into())
-        .plain("outcome", line.outcome.name())
-        .some_text("error", line.error)
-        .some_text("message", line.message)
-        .objects("attempts", attempts, |object, attempt| {
+        .time(key!("time"), line.time)
+        .plain(key!("request_id"), line.request_id)
+        .some_value(key!("trace_id"), line.trace_id)
+        .some_value(key!("span_id"), line.span_id)
+        .text(key!("client"), line.client)
+        .address(key!("peer"), line.peer)
+        .plain(key!("api"), api)
+        .plain(key!("operation"), operation)
+        .some_text(key!("method"), line.method)
+        .some_text(key!("path"), line.path)
+        .some_text(key!("requested_model"), line.requested_model)
+        .some_text(key!("model"), line.model)
+        .some_text(key!("target"), line.target)
+        .number(key!("status"), line.status.into())
+        .plain(key!("outcome"), line.outcome.name())
+        .some_text(key!("error"), line.error)
+        .some_text(key!("message"), line.message)
+        .objects(key!("attempts"), attempts, |object, attempt| {
             object
-                .text("target", &attempt.target)
-                .plain("outcome", attempt.outcome)
-                .number("status", attempt.status.into())
-                .number("ms", attempt.ms)
+                .text(key!("target"), &attempt.target)
+                .plain(key!("outcome"), attempt.outcome)
+                .number(key!("status"), attempt.status.into())
+                .number(key!("ms"), attempt.ms)
                 .some_plain(
-                    "upstream_request_id",
+                    key!("upstream_request_id"),
                     attempt.upstream_request_id.as_ref().map(UpstreamRequestId::as_str),
                 )
-                .some_text("error", attempt.error.as_deref());
+                .some_text(key!("error"), attempt.error.as_deref());
         });
     if attempts.len() < line.attempts.len() {
-        object.number("attempts_left_out", (line.attempts.len() - attempts.len()) as u64);
+        object.number(key!("attempts_left_out"), (line.attempts.len() - attempts.len()) as u64);
     }
     if !line.passed_over.listed().is_empty() {
-        object.objects("passed_over", line.passed_over.listed(), |object, passed_over| {
-            object.text("target", &passed_over.target).plain("reason", passed_over.reason.name());
+        object.objects(key!("passed_over"), line.passed_over.listed(), |object, passed_over| {
+            object
+                .text(key!("target"), &passed_over.target)
+                .plain(key!("reason"), passed_over.reason.name());
         });
     }
     if line.passed_over.more() > 0 {
-        object.number("passed_over_more", line.passed_over.more() as u64);
+        object.number(key!("passed_over_more"), line.passed_over.more() as u64);
     }
     object
-        .some_plain("fallback_reason", line.fallback_reason)
-        .some_plain("choice", line.choice)
-        .some_text("dropped_betas", line.dropped_betas)
-        .some_plain("translated", line.translated)
-        .some_text("dropped", line.dropped)
-        .some_text("added", line.added)
-        .number("queued_ms", line.queued_ms)
-        .some_number("first_byte_ms", line.first_byte_ms)
-        .number("duration_ms", line.duration_ms)
-        .number("request_bytes", line.request_bytes)
-        .number("response_bytes", line.response_bytes);
+        .some_plain(key!("fallback_reason"), line.fallback_reason)
+        .some_plain(key!("choice"), line.choice)
+        .some_text(key!("dropped_betas"), line.dropped_betas)
+        .some_plain(key!("translated"), line.translated)
+        .some_text(key!("dropped"), line.dropped)
+        .some_text(key!("added"), line.added)
+        .number(key!("queued_ms"), line.queued_ms)
+        .some_number(key!("first_byte_ms"), line.first_byte_ms)
+        .number(key!("duration_ms"), line.duration_ms)
+        .number(key!("request_bytes"), line.request_bytes)
+        .number(key!("response_bytes"), line.response_bytes);
     if let Some(usage) = line.usage {
-        object.object("usage", |object| {
+        object.object(key!("usage"), |object| {
             object
-                .number("input", usage.input)
-                .number("output", usage.output)
-                .number("cache_read", usage.cache_read)
-                .number("cache_write", usage.cache_write);
+                .number(key!("input"), usage.input)
+                .number(key!("output"), usage.output)
+                .number(key!("cache_read"), usage.cache_read)
+                .number(key!("cache_write"), usage.cache_write);
         });
     }
     object.finish()

@@ -6,24 +6,22 @@
 
 use std::fs::File;
 use std::io::{ErrorKind, Write};
+use std::mem;
 use std::os::fd::AsFd;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, channel, sync_channel};
+use std::sync::mpsc::{SyncSender, sync_channel};
 use std::time::Duration;
 
+use parking_lot::{Condvar, Mutex};
 use prometheus::IntCounter;
 
-/// Most memory of lines in the buffer. Further lines are dropped.
+/// Most bytes of lines in the buffer. Further lines are dropped.
 const MAX_BUFFERED: usize = 8 * 1024 * 1024;
-
-/// About the memory of a line beside its text.
-const LINE_OVERHEAD: usize = 64;
 
 /// Most lines that are written between two checks of the sink.
 const MAX_TURN: usize = 1024;
 
-/// Most bytes of one write.
+/// Most bytes of one write, and most memory that is kept for the next lines.
 const BUFFER: usize = 64 * 1024;
 
 /// Pause of the writer between two turns. Waking it for each line would cost the request more than
@@ -51,21 +49,65 @@ pub(super) trait Sink: Send + 'static {
     fn check(&mut self) {}
 }
 
-/// The sender to the writing thread, which ends with the last clone.
+/// The way to the writing thread, which ends with the last clone.
 #[derive(Clone, Debug)]
 pub struct LogWriter {
-    // Unbounded, since a bounded channel allocates all its room at once; `buffered` is the bound.
-    entries: Sender<Entry>,
-    /// Memory of the lines that are not yet written.
-    buffered: Arc<AtomicUsize>,
+    open: Arc<Open>,
     dropped: IntCounter,
 }
 
+/// Ends the writing thread when it is dropped.
 #[derive(Debug)]
-enum Entry {
-    Line(Vec<u8>),
-    /// Requests a write of everything before it; dropped once that is done.
-    Flush(SyncSender<()>),
+struct Open(Arc<Shared>);
+
+/// What the writers of lines share with the writing thread. A line is copied into memory that they have in
+/// common, so that it takes none of its own.
+#[derive(Debug, Default)]
+struct Shared {
+    pending: Mutex<Pending>,
+    /// Notified when the thread waits for a line and there is one.
+    has_line: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct Pending {
+    lines: Lines,
+    /// Bytes of the lines that the thread has taken and has not written yet.
+    taken: usize,
+    /// Requests for a write of every line so far; dropped once that is done.
+    flushes: Vec<SyncSender<()>>,
+    /// Whether the thread waits to be notified.
+    is_idle: bool,
+    /// Whether no line can come any more, or there is no thread that would write it.
+    is_closed: bool,
+}
+
+/// Lines, one behind the other.
+#[derive(Debug, Default)]
+struct Lines {
+    text: Vec<u8>,
+    /// Where in the text each line ends.
+    ends: Vec<usize>,
+}
+
+impl Lines {
+    fn push(&mut self, line: &[u8]) {
+        self.text.extend_from_slice(line);
+        self.ends.push(self.text.len());
+    }
+
+    fn iter(&self) -> impl Iterator<Item = &[u8]> {
+        let starts = [0].into_iter().chain(self.ends.iter().copied());
+        starts.zip(&self.ends).map(|(start, end)| self.text.get(start..*end).unwrap_or_default())
+    }
+
+    /// Forgets the lines, and gives back the memory of unusually many.
+    fn clear(&mut self) {
+        self.text.clear();
+        self.text.shrink_to(BUFFER);
+        self.ends.clear();
+        self.ends.shrink_to(MAX_TURN);
+    }
 }
 
 impl LogWriter {
@@ -76,66 +118,95 @@ impl LogWriter {
 
     /// Starts a thread of this name that writes to `sink`.
     pub(super) fn start(name: &str, sink: impl Sink, dropped: IntCounter) -> LogWriter {
-        let (entries, receiver) = channel();
-        let buffered = Arc::<AtomicUsize>::default();
-        let (taken, lost) = (Arc::clone(&buffered), dropped.clone());
-        // Without the thread the receiver is dropped and every line counts as dropped.
-        let _ = std::thread::Builder::new()
+        let shared = Arc::<Shared>::default();
+        let (of_thread, lost) = (Arc::clone(&shared), dropped.clone());
+        let thread = std::thread::Builder::new()
             .name(name.to_owned())
-            .spawn(move || write(&receiver, &taken, sink, &lost));
-        LogWriter { entries, buffered, dropped }
+            .spawn(move || write(&of_thread, sink, &lost));
+        // Without the thread every line counts as dropped.
+        shared.pending.lock().is_closed = thread.is_err();
+        LogWriter { open: Arc::new(Open(shared)), dropped }
     }
 
     /// Queues a line, which ends with a newline, or drops it if there is no room.
-    pub fn write(&self, line: Vec<u8>) {
-        let size = size(&line);
-        let before = self.buffered.fetch_add(size, Ordering::Relaxed);
-        let has_room = before.saturating_add(size) <= MAX_BUFFERED;
-        if !has_room || self.entries.send(Entry::Line(line)).is_err() {
-            self.buffered.fetch_sub(size, Ordering::Relaxed);
+    pub fn write(&self, line: &[u8]) {
+        let Open(shared) = &*self.open;
+        let mut pending = shared.pending.lock();
+        let size = pending.taken + pending.lines.text.len() + line.len();
+        if size > MAX_BUFFERED || pending.is_closed {
+            drop(pending);
             self.dropped.inc();
+            return;
         }
+        pending.lines.push(line);
+        pending.wake(shared);
     }
 
     /// Waits until all lines so far are written, for a bounded time. Blocks: for the end of the process.
     pub fn flush(&self) {
         let (written, ack) = sync_channel(0);
-        if self.entries.send(Entry::Flush(written)).is_ok() {
-            // The channel closes when the lines are written.
-            let _ = ack.recv_timeout(FLUSH_TIMEOUT);
+        let Open(shared) = &*self.open;
+        {
+            let mut pending = shared.pending.lock();
+            if pending.is_closed {
+                return;
+            }
+            pending.flushes.push(written);
+            pending.wake(shared);
         }
+        // The channel closes when the lines are written.
+        let _ = ack.recv_timeout(FLUSH_TIMEOUT);
     }
 }
 
-/// The memory of a line in the buffer.
-fn size(line: &Vec<u8>) -> usize {
-    line.capacity().saturating_add(LINE_OVERHEAD)
+impl Drop for Open {
+    fn drop(&mut self) {
+        let mut pending = self.0.pending.lock();
+        pending.is_closed = true;
+        pending.wake(&self.0);
+    }
 }
 
-fn write(
-    entries: &Receiver<Entry>,
-    buffered: &AtomicUsize,
-    mut sink: impl Sink,
-    dropped: &IntCounter,
-) {
+impl Pending {
+    fn wake(&mut self, shared: &Shared) {
+        if mem::take(&mut self.is_idle) {
+            shared.has_line.notify_one();
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.lines.ends.is_empty() && self.flushes.is_empty()
+    }
+}
+
+fn write(shared: &Shared, mut sink: impl Sink, dropped: &IntCounter) {
+    let mut lines = Lines::default();
     loop {
-        let first = match entries.recv_timeout(CHECK_INTERVAL) {
-            Ok(entry) => Some(entry),
-            Err(RecvTimeoutError::Timeout) => None,
-            Err(RecvTimeoutError::Disconnected) => return,
+        let flushes = {
+            let mut pending = shared.pending.lock();
+            pending.taken = 0;
+            if pending.is_empty() && !pending.is_closed {
+                pending.is_idle = true;
+                shared.has_line.wait_for(&mut pending, CHECK_INTERVAL);
+                pending.is_idle = false;
+            }
+            if pending.is_empty() && pending.is_closed {
+                return;
+            }
+            mem::swap(&mut pending.lines, &mut lines);
+            pending.taken = lines.text.len();
+            mem::take(&mut pending.flushes)
         };
         sink.check();
-        let mut flushes = Vec::new();
-        for entry in first.into_iter().chain(entries.try_iter()).take(MAX_TURN) {
-            match entry {
-                Entry::Line(line) => {
-                    buffered.fetch_sub(size(&line), Ordering::Relaxed);
-                    dropped.inc_by(sink.line(&line));
-                }
-                Entry::Flush(written) => flushes.push(written),
+        for (number, line) in lines.iter().enumerate() {
+            if number > 0 && number % MAX_TURN == 0 {
+                dropped.inc_by(sink.flush());
+                sink.check();
             }
+            dropped.inc_by(sink.line(line));
         }
         dropped.inc_by(sink.flush());
+        lines.clear();
         if flushes.is_empty() {
             std::thread::park_timeout(PAUSE);
         }
@@ -295,7 +366,7 @@ mod tests {
         let out = Out::default();
         let lines = LogWriter::to("lines", out.clone(), counter());
         for number in 0..1000 {
-            lines.write(format!("{number}\n").into_bytes());
+            lines.write(format!("{number}\n").as_bytes());
         }
         lines.flush();
         assert_eq!(out.0.lock().split(|byte| *byte == b'\n').count(), 1001);
@@ -321,13 +392,12 @@ mod tests {
         let dropped = counter();
         let held = gate.lock();
         let lines = LogWriter::to("lines", Stuck(Arc::clone(&gate)), dropped.clone());
-        let line = vec![b'x'; MAX_BUFFERED / 16 - LINE_OVERHEAD];
+        let line = vec![b'x'; MAX_BUFFERED / 16];
         for _ in 0..40 {
-            lines.write(line.clone());
+            lines.write(&line);
         }
-        // The thread may hold a few.
-        assert!((20..=24).contains(&dropped.get()), "{}", dropped.get());
-        assert!(lines.buffered.load(Ordering::Relaxed) <= MAX_BUFFERED);
+        // Those that the thread has taken count, too.
+        assert_eq!(dropped.get(), 24);
         drop(held);
     }
 
@@ -336,7 +406,7 @@ mod tests {
         let gate = Arc::new(Mutex::new(()));
         let held = gate.lock();
         let lines = LogWriter::to("lines", Stuck(Arc::clone(&gate)), counter());
-        lines.write(b"a line\n".to_vec());
+        lines.write(b"a line\n");
         // Returns although the line is not written.
         lines.flush();
         drop(held);
@@ -387,7 +457,7 @@ mod tests {
         }
         let (out, dropped) = (Out::default(), counter());
         let lines = LogWriter::to("lines", Busy(out.clone(), false), dropped.clone());
-        lines.write(b"a line\n".to_vec());
+        lines.write(b"a line\n");
         lines.flush();
         assert_eq!((&**out.0.lock(), dropped.get()), (&b"a line\n"[..], 0));
     }

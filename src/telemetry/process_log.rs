@@ -18,7 +18,7 @@ use tracing_subscriber::layer::{Context, SubscriberExt};
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{Layer, fmt, registry};
 
-use super::json::Object;
+use super::json::{Object, key};
 use super::log_rate_limit::{LogRateLimit, Suppressed};
 use super::log_writer::{Buffered, LogWriter, Sink, unlocked};
 use crate::config::{Log, LogFormat, log_filter};
@@ -93,7 +93,7 @@ fn log_panics(format: LogFormat, lines: LogWriter, limit: Arc<LogRateLimit>) {
         let backtrace = Backtrace::capture();
         let backtrace =
             (backtrace.status() == BacktraceStatus::Captured).then(|| backtrace.to_string());
-        lines.write(panic_line(format, what, thread, &at, backtrace.as_deref()));
+        lines.write(&panic_line(format, what, thread, &at, backtrace.as_deref()));
     }));
 }
 
@@ -108,15 +108,15 @@ fn panic_line(
     let now = SystemTime::now();
     let mut line = match format {
         LogFormat::Json => {
-            let mut object = Object::with_capacity(512);
+            let mut object = Object::new();
             object
-                .time("timestamp", now)
-                .plain("level", "ERROR")
-                .text("message", &format!("panicked: {what}"))
-                .text("thread", thread)
-                .text("at", at)
-                .some_text("backtrace", backtrace)
-                .plain("target", module_path!());
+                .time(key!("timestamp"), now)
+                .plain(key!("level"), "ERROR")
+                .text(key!("message"), &format!("panicked: {what}"))
+                .text(key!("thread"), thread)
+                .text(key!("at"), at)
+                .some_text(key!("backtrace"), backtrace)
+                .plain(key!("target"), module_path!());
             object.finish()
         }
         LogFormat::Text => {
@@ -181,7 +181,7 @@ impl<'a> MakeWriter<'a> for Writer {
 
 impl Write for &Writer {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        self.0.write(line.to_vec());
+        self.0.write(line);
         Ok(line.len())
     }
 

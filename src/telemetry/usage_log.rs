@@ -17,7 +17,7 @@ use rustix::fs::OFlags;
 use rustix::io::Errno;
 
 use super::Metrics;
-use super::json::Object;
+use super::json::{self, Object, key};
 use super::log_writer::{Buffered, LogWriter, Sink};
 use super::operation_names::Names;
 use crate::bedrock::Operation;
@@ -109,7 +109,8 @@ impl UsageLog {
         let Some(lines) = &self.0 else { return };
         let mut text = json(record);
         text.push(b'\n');
-        lines.write(text);
+        lines.write(&text);
+        json::reuse(text);
     }
 
     /// Waits until all records so far are in the file, for a bounded time. Blocks: for the end of the
@@ -123,35 +124,35 @@ impl UsageLog {
 
 fn json(record: &Record<'_>) -> Vec<u8> {
     let Names { api, operation } = Names::in_logs(record.operation);
-    let mut object = Object::with_capacity(768);
+    let mut object = Object::new();
     object
-        .time("time", record.time)
-        .text("request_id", record.request_id)
-        .text("client", record.client)
-        .plain("api", api)
-        .plain("operation", operation)
-        .text_or_null("requested_model", record.requested_model)
-        .text_or_null("model", record.model)
-        .text_or_null("target", record.target)
-        .text_or_null("region", record.region)
-        .number("status", record.status.into())
-        .text("outcome", record.outcome)
-        .number("attempts", record.attempts as u64)
-        .number("input_tokens", record.input_tokens)
-        .number("output_tokens", record.output_tokens)
-        .number("cache_read_tokens", record.cache_read_tokens)
-        .number("cache_write_tokens", record.cache_write_tokens)
-        .number("cache_write_1h_tokens", record.cache_write_1h_tokens)
-        .flag("estimated", record.is_estimated)
-        .text_or_null("service_tier", record.service_tier)
-        .number_or_null("price_above", record.price_above)
-        .text_or_null("price_assumed", record.price_assumed)
-        .real_or_null("cost_usd", record.cost_usd)
-        .number("queued_ms", record.queued_ms)
-        .number_or_null("first_byte_ms", record.first_byte_ms)
-        .number("duration_ms", record.duration_ms)
-        .text_or_null("translated", record.translated)
-        .text_or_null("dropped", record.dropped);
+        .time(key!("time"), record.time)
+        .text(key!("request_id"), record.request_id)
+        .text(key!("client"), record.client)
+        .plain(key!("api"), api)
+        .plain(key!("operation"), operation)
+        .text_or_null(key!("requested_model"), record.requested_model)
+        .text_or_null(key!("model"), record.model)
+        .text_or_null(key!("target"), record.target)
+        .text_or_null(key!("region"), record.region)
+        .number(key!("status"), record.status.into())
+        .text(key!("outcome"), record.outcome)
+        .number(key!("attempts"), record.attempts as u64)
+        .number(key!("input_tokens"), record.input_tokens)
+        .number(key!("output_tokens"), record.output_tokens)
+        .number(key!("cache_read_tokens"), record.cache_read_tokens)
+        .number(key!("cache_write_tokens"), record.cache_write_tokens)
+        .number(key!("cache_write_1h_tokens"), record.cache_write_1h_tokens)
+        .flag(key!("estimated"), record.is_estimated)
+        .text_or_null(key!("service_tier"), record.service_tier)
+        .number_or_null(key!("price_above"), record.price_above)
+        .text_or_null(key!("price_assumed"), record.price_assumed)
+        .real_or_null(key!("cost_usd"), record.cost_usd)
+        .number(key!("queued_ms"), record.queued_ms)
+        .number_or_null(key!("first_byte_ms"), record.first_byte_ms)
+        .number(key!("duration_ms"), record.duration_ms)
+        .text_or_null(key!("translated"), record.translated)
+        .text_or_null(key!("dropped"), record.dropped);
     object.finish()
 }
 

@@ -33,6 +33,11 @@ impl AmzDate {
         std::str::from_utf8(&self.0).expect("a date is ASCII")
     }
 
+    /// Its characters, in ASCII.
+    pub fn as_bytes(&self) -> [u8; 16] {
+        self.0
+    }
+
     /// The day, `20261123`.
     pub fn day(&self) -> &str {
         &self.as_str()[..8]
