@@ -52,7 +52,7 @@ const HEDGE_LOST: &str = "hedge_lost";
 #[derive(Clone, Debug)]
 pub(super) struct Attempts;
 
-impl Service<RoutedRequest> for Attempts {
+impl Service<Box<RoutedRequest>> for Attempts {
     type Response = Response<ResponseBody>;
     type Error = RequestError;
     type Future =
@@ -62,12 +62,12 @@ impl Service<RoutedRequest> for Attempts {
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, routed: RoutedRequest) -> Self::Future {
+    fn call(&mut self, routed: Box<RoutedRequest>) -> Self::Future {
         Box::pin(answer(routed))
     }
 }
 
-async fn answer(mut routed: RoutedRequest) -> Result<Response<ResponseBody>, RequestError> {
+async fn answer(mut routed: Box<RoutedRequest>) -> Result<Response<ResponseBody>, RequestError> {
     let gateway = Arc::clone(routed.context.gateway());
     let deadline = deadline::deadline(&routed);
     let wait_budget = deadline::wait_budget(&routed, deadline);
@@ -112,7 +112,7 @@ async fn answer(mut routed: RoutedRequest) -> Result<Response<ResponseBody>, Req
         }
         _ => None,
     };
-    let RoutedRequest { mut context, call, body, size, .. } = attempts.routed;
+    let RoutedRequest { mut context, call, body, size, .. } = *attempts.routed;
     // No further attempt needs the body; what keeps a response may.
     drop(body);
     let is_held = plan.as_ref().is_some_and(RelayPlan::holds_request);
@@ -152,7 +152,7 @@ struct AttemptResult {
 
 struct AttemptLoop {
     gateway: Arc<Gateway>,
-    routed: RoutedRequest,
+    routed: Box<RoutedRequest>,
     wait_budget: WaitBudget,
     /// When the whole request must have been answered. Each wait checks it, so the loop needs no
     /// timer of its own.

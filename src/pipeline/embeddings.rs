@@ -71,8 +71,8 @@ where
     }
 }
 
-async fn answer(request: BufferedRequest) -> Answer {
-    let BufferedRequest { head, mut context, call, body, .. } = request;
+async fn answer(request: Box<BufferedRequest>) -> Answer {
+    let BufferedRequest { head, mut context, call, body, .. } = *request;
     let embedded = match call.model() {
         Some(model) => embed(&mut context, &head, model, &body).await,
         None => Err(GatewayError::NoModel.into()),

@@ -177,7 +177,7 @@ async fn put_turns(
     let own = request.peek.take().unwrap_or_default();
     peek.parameters = own.parameters;
     peek.parameters.previous_response_id = None;
-    request.peek = Some(peek);
+    request.peek = Some(Box::new(peek));
     (request.body, request.hash) = (body.into(), None);
     request.continues = Some(id.into());
     Ok(())
@@ -198,7 +198,7 @@ async fn find(
     })
 }
 
-async fn answer(request: BufferedRequest, store: ResponseStore, id: String) -> Answer {
+async fn answer(request: Box<BufferedRequest>, store: ResponseStore, id: String) -> Answer {
     let written = write_answer(&request, &store, &id).await;
     let context = request.context;
     match written {

@@ -72,7 +72,7 @@ where
     }
 }
 
-impl Countable for BufferedRequest {
+impl Countable for Box<BufferedRequest> {
     fn counts_here(&self) -> bool {
         self.was_pending
     }

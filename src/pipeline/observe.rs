@@ -70,7 +70,9 @@ where
         context.call.dialect = context.gateway().api_paths.dialect(&inbound.head);
         let (request_id, dialect) = (context.request_id, context.call.dialect);
         // The first steps run in the call itself.
-        let call = AssertUnwindSafe(|| self.inner.call(ObservedRequest { inbound, context }));
+        let call = AssertUnwindSafe(|| {
+            self.inner.call(ObservedRequest { inbound: Box::new(inbound), context })
+        });
         match catch_unwind(call) {
             Ok(inner) => ResponseFuture::Running { inner, request_id, dialect },
             Err(_) => ResponseFuture::Panicked { request_id, dialect },

@@ -53,10 +53,10 @@ where
 #[derive(Clone, Debug)]
 pub(super) struct CheckBody;
 
-impl Step<BufferedRequest> for CheckBody {
+impl Step<Box<BufferedRequest>> for CheckBody {
     type Out = AuthorizedRequest;
 
-    fn apply(&self, mut request: BufferedRequest) -> Result<AuthorizedRequest, RequestError> {
+    fn apply(&self, mut request: Box<BufferedRequest>) -> Result<AuthorizedRequest, RequestError> {
         match authorize(&mut request) {
             Ok(guardrail) => Ok(AuthorizedRequest { buffered: request, guardrail }),
             Err(error) => Err(RequestError { error, context: request.context }),

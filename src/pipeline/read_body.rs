@@ -57,7 +57,7 @@ impl<B, I> Service<ParsedRequest<B>> for ReadBody<I>
 where
     B: Body<Data = Bytes> + Send + Unpin + 'static,
     B::Error: std::error::Error + Send + Sync,
-    I: Service<BufferedRequest, Error = RequestError, Future: Send> + Clone + Send + 'static,
+    I: Service<Box<BufferedRequest>, Error = RequestError, Future: Send> + Clone + Send + 'static,
 {
     type Response = I::Response;
     type Error = RequestError;
@@ -92,21 +92,21 @@ where
     }
 }
 
-async fn read<B>(request: ParsedRequest<B>) -> Result<BufferedRequest, RequestError>
+async fn read<B>(request: ParsedRequest<B>) -> Result<Box<BufferedRequest>, RequestError>
 where
     B: Body<Data = Bytes> + Send + Unpin + 'static,
     B::Error: std::error::Error + Send + Sync,
 {
     let ParsedRequest { observed, pending, call } = request;
     let ObservedRequest { inbound, mut context } = observed;
-    let InboundRequest { head, mut body, .. } = inbound;
+    let InboundRequest { head, mut body, .. } = *inbound;
     if call.operation == Operation::InvokeModelWithBidirectionalStream {
         let chain = match authenticate::event_chain(pending) {
             Ok(chain) => chain,
             Err(error) => return Err(RequestError { error, context }),
         };
         let source: Source = Box::pin(body.map_err(Into::into));
-        return Ok(BufferedRequest {
+        return Ok(Box::new(BufferedRequest {
             head,
             context,
             call,
@@ -114,9 +114,9 @@ where
             hash: None,
             peek: None,
             continues: None,
-            events: Some(StreamingBody::new(source, chain)),
+            events: Some(Box::new(StreamingBody::new(source, chain))),
             was_pending: false,
-        });
+        }));
     }
     let server = &context.gateway().config.server;
     // The time for the whole request counts from its head.
@@ -148,7 +148,7 @@ where
         return Err(RequestError { error, context });
     }
     let was_pending = matches!(pending, PendingAuth::Signature(_));
-    Ok(BufferedRequest {
+    Ok(Box::new(BufferedRequest {
         head,
         context,
         call,
@@ -158,5 +158,5 @@ where
         continues: None,
         events: None,
         was_pending,
-    })
+    }))
 }

@@ -12,10 +12,13 @@ use crate::bedrock::{Family, ModelId, body};
 #[derive(Clone, Debug)]
 pub(super) struct ResolveModel;
 
-impl Step<BufferedRequest> for ResolveModel {
-    type Out = BufferedRequest;
+impl Step<Box<BufferedRequest>> for ResolveModel {
+    type Out = Box<BufferedRequest>;
 
-    fn apply(&self, mut request: BufferedRequest) -> Result<BufferedRequest, RequestError> {
+    fn apply(
+        &self,
+        mut request: Box<BufferedRequest>,
+    ) -> Result<Box<BufferedRequest>, RequestError> {
         if request.call.resource != Resource::InBody {
             return Ok(request);
         }
@@ -34,6 +37,6 @@ fn resolve(request: &mut BufferedRequest) -> Result<(), GatewayError> {
     let model = ModelId::new(name.ok_or(GatewayError::NoModel)?)?;
     context.call.requested_model = Some(model.as_str().to_owned());
     call.resource = Resource::Model(model);
-    request.peek = Some(peek);
+    request.peek = Some(Box::new(peek));
     Ok(())
 }

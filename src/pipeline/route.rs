@@ -47,9 +47,9 @@ struct RoutingDecision {
 pub(super) struct RouteStep;
 
 impl Step<AuthorizedRequest> for RouteStep {
-    type Out = RoutedRequest;
+    type Out = Box<RoutedRequest>;
 
-    fn apply(&self, request: AuthorizedRequest) -> Result<RoutedRequest, RequestError> {
+    fn apply(&self, request: AuthorizedRequest) -> Result<Box<RoutedRequest>, RequestError> {
         let AuthorizedRequest { mut buffered, guardrail } = request;
         let continues_kept = buffered.continues.is_some();
         let decision = match choose_route(&mut buffered) {
@@ -57,9 +57,9 @@ impl Step<AuthorizedRequest> for RouteStep {
             Err(error) => return Err(RequestError { error, context: buffered.context }),
         };
         let RoutingDecision { responses, translations, peek, size, candidates, route } = decision;
-        let BufferedRequest { head, context, call, body, hash, events, .. } = buffered;
+        let BufferedRequest { head, context, call, body, hash, events, .. } = *buffered;
         let hash = hash.map_or_else(OnceLock::new, OnceLock::from);
-        Ok(RoutedRequest {
+        Ok(Box::new(RoutedRequest {
             head,
             context,
             call,
@@ -77,7 +77,7 @@ impl Step<AuthorizedRequest> for RouteStep {
             continues_kept,
             translations,
             betas: BetaFlags::default(),
-        })
+        }))
     }
 }
 
@@ -143,7 +143,7 @@ fn without_model(route: &Arc<routing::Route>) -> RoutingDecision {
 /// A request body, with what was read of it if it was read before.
 struct Body<'a> {
     bytes: &'a [u8],
-    peek: Option<Peek>,
+    peek: Option<Box<Peek>>,
     /// The id of the kept response that it continues.
     continues: Option<Box<str>>,
 }
@@ -190,7 +190,8 @@ fn route(
     let family = eligibility::family(model, &route, chosen);
     let is_bidirectional = operation == Operation::InvokeModelWithBidirectionalStream;
     let Body { bytes: body, peek, continues } = body;
-    let peek = peek.map_or_else(|| body::peek(operation, family, body), Ok).or_else(|error| {
+    let read = peek.map_or_else(|| body::peek(operation, family, body), |peek| Ok(*peek));
+    let peek = read.or_else(|error| {
         // Bedrock validates the body of an unrouted model. The events of a bidirectional stream have
         // not arrived yet.
         if is_routed && !is_bidirectional { Err(error) } else { Ok(Peek::unread()) }

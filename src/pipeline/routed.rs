@@ -41,7 +41,7 @@ pub(super) struct RoutedRequest {
     /// The body's hash, computed once, by the first that needs it.
     pub(super) hash: OnceLock<PayloadHash>,
     /// The events of a bidirectional stream, until they are sent.
-    pub(super) events: Option<StreamingBody>,
+    pub(super) events: Option<Box<StreamingBody>>,
     /// What was read of the body; empty if nothing needs to be read.
     pub(super) peek: Peek,
     /// How large the request is, as quotas count.

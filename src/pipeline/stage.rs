@@ -25,7 +25,8 @@ use crate::bedrock::sigv4::PayloadHash;
 /// A request with its record.
 #[derive(Debug)]
 pub(super) struct ObservedRequest<B> {
-    pub(super) inbound: InboundRequest<B>,
+    /// Boxed, as the requests of the later stages are: a request goes through a dozen calls.
+    pub(super) inbound: Box<InboundRequest<B>>,
     pub(super) context: Box<RequestContext>,
 }
 
@@ -55,12 +56,12 @@ pub(super) struct BufferedRequest {
     /// The body's hash, if it was computed while the body was read.
     pub(super) hash: Option<PayloadHash>,
     /// What was read of the body, if it had to be read to find the model.
-    pub(super) peek: Option<Peek>,
+    pub(super) peek: Option<Box<Peek>>,
     /// The id of the kept response that it continues, whose turns are in its body.
     pub(super) continues: Option<Box<str>>,
     /// The events of a bidirectional stream. They are not buffered: they arrive while the request
     /// is being answered.
-    pub(super) events: Option<StreamingBody>,
+    pub(super) events: Option<Box<StreamingBody>>,
     /// Whether the client was known only after the body was read. If so, its limits and its policy
     /// are still to be checked.
     pub(super) was_pending: bool,
@@ -69,7 +70,7 @@ pub(super) struct BufferedRequest {
 /// A request that its client's policy allows.
 #[derive(Debug)]
 pub(super) struct AuthorizedRequest {
-    pub(super) buffered: BufferedRequest,
+    pub(super) buffered: Box<BufferedRequest>,
     /// The guardrail that the policy adds to the request's headers.
     pub(super) guardrail: Option<ForcedGuardrail>,
 }
@@ -81,7 +82,8 @@ where
     /// Ends the request with `error`, and drains its body while the error is sent.
     pub(super) fn reject(mut self, error: GatewayError) -> RequestError {
         parse::note_refused(&self.inbound.head, &mut self.context);
-        drain_in_background(&self.inbound.head, self.inbound.body);
+        let InboundRequest { head, body, .. } = *self.inbound;
+        drain_in_background(&head, body);
         RequestError { error, context: self.context }
     }
 }

@@ -30,7 +30,7 @@ pub(in crate::pipeline) struct Consumption {
     pub(super) relayed: Option<Usage>,
     /// The attempts that the target processed although no usable answer came: it came too late, or
     /// in a content encoding. The cost of all such attempts; target and usage are those of the last.
-    lost_attempts: Option<Used>,
+    lost_attempts: Option<Box<Used>>,
 }
 
 /// What a request has used of a target.
@@ -105,7 +105,7 @@ impl Consumption {
             .as_ref()
             .map(|(target, input)| (target, estimate(Usage { input: *input, ..Usage::default() })));
         let Some((target, usage)) = answered_by.zip(usage).or(given_up) else {
-            return self.lost_attempts.clone();
+            return self.lost_attempts.as_deref().cloned();
         };
         let used = used_of(target, usage, self.reported.is_none(), terms);
         let lost = self.lost_attempts.as_ref().and_then(|lost| lost.cost);
@@ -126,7 +126,7 @@ impl Consumption {
         let before = self.lost_attempts.take().and_then(|lost| lost.cost);
         let nanos = used.cost.map_or(0, |cost| cost.nanos);
         let cost = used.cost.map(|cost| with_lost(cost, before)).or(before);
-        self.lost_attempts = Some(Used { cost, ..used });
+        self.lost_attempts = Some(Box::new(Used { cost, ..used }));
         Some(nanos)
     }
 
