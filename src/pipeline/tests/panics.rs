@@ -48,7 +48,7 @@ enum Where {
 #[derive(Clone, Debug)]
 struct Panicking(Where);
 
-impl Service<RoutedRequest> for Panicking {
+impl Service<Box<RoutedRequest>> for Panicking {
     type Response = Response<ResponseBody>;
     type Error = RequestError;
     type Future = Pin<Box<dyn Future<Output = Result<Self::Response, RequestError>> + Send>>;
@@ -57,7 +57,7 @@ impl Service<RoutedRequest> for Panicking {
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, mut routed: RoutedRequest) -> Self::Future {
+    fn call(&mut self, mut routed: Box<RoutedRequest>) -> Self::Future {
         let at = self.0;
         assert!(at != Where::Call, "panic on purpose");
         Box::pin(async move {
