@@ -31,31 +31,35 @@ def build(folder):
     found = [json.loads(line).get("executable") for line in built.stdout.splitlines()]
     sluice = folder / "sluice-with-symbols"
     shutil.copy(next(filter(None, found)), sluice)
-    return sluice, binaries.build(["--example", "fixed_upstream", "--example", "load"])
+    return sluice, binaries.build(["--example", "bare_proxy", "--example", "fixed_upstream", "--example", "load"])
 
 
-def counted(folder, sluice, demangle="no"):
+# The first-level caches of a server's core, and its second-level one.
+CACHES = "--cache-sim=yes --I1=32768,8,64 --D1=49152,12,64 --LL=2097152,16,64"
+
+
+def counted(folder, binary, demangle="no", caches=""):
     """A command that runs the binary and counts the instructions of each of its functions."""
-    command = folder / "sluice"
+    command = folder / binary.name
     # Without the variable the process would start once more, and no longer be counted.
     command.write_text(f"""\
 #!/bin/sh
 GLIBC_TUNABLES=glibc.malloc.mmap_threshold=131072 exec valgrind --quiet --tool=callgrind \\
-  --demangle={demangle} --callgrind-out-file={folder}/%p.out {sluice} "$@"
+  --demangle={demangle} {caches} --callgrind-out-file={folder}/%p.out {binary} "$@"
 """)
     command.chmod(0o755)
     return command
 
 
 def dump(folder, process, part):
-    """The instructions of each function since the last part."""
+    """What callgrind has counted since the last part."""
     pid = process.popen.pid
     subprocess.run(["callgrind_control", "--dump", str(pid)], stdout=subprocess.DEVNULL, check=True)
     path = folder / f"{pid}.out.{part}"
     for _ in range(200):
         with contextlib.suppress(OSError):
             if "totals:" in path.read_text():
-                return read(path.read_text())
+                return path.read_text()
         time.sleep(0.1)
     raise SystemExit(f"callgrind did not write {path.name}")
 
@@ -75,6 +79,12 @@ def read(text):
             of_call = True
         elif current and line[:1] in tuple("0123456789+-*"):
             if not of_call:
-                own[current] += int(line.split()[-1])
+                own[current] += int(line.split()[1])
             of_call = False
     return own
+
+
+def totals(text):
+    """How often each event occurred: `Ir` are instructions, `I1mr` and so on misses of a cache."""
+    lines = dict(line.split(":", 1) for line in text.splitlines() if line.startswith(("events:", "totals:")))
+    return dict(zip(lines["events"].split(), map(int, lines["totals"].split())))

@@ -15,7 +15,7 @@ import tempfile
 import time
 
 from . import binaries, rows, workloads
-from .callgrind import Settings, build, counted, dump
+from .callgrind import Settings, build, counted, dump, read
 from .load import Load
 from .scene import Scene
 
@@ -36,7 +36,7 @@ def run(settings, folder):
     with Scene(settings, load, folder) as scene:
         process, _ = rows.start_default(scene, settings.binaries["sluice"])
         time.sleep(5)
-        start = set(dump(folder, process, 1))
+        start = set(read(dump(folder, process, 1)))
     requests = set()
     small = workloads.invoke(1024, "1 KB")
     small.connections = 1
@@ -46,9 +46,9 @@ def run(settings, folder):
             scene.put_up_upstream(*upstream)
             gateway = scene.plain_gateway()
             load.drive(gateway.port, work, rows.HERE, count)
-            start |= set(dump(folder, gateway, 1))
+            start |= set(read(dump(folder, gateway, 1)))
             load.drive(gateway.port, work, rows.HERE, count)
-            own = dump(folder, gateway, 2)
+            own = read(dump(folder, gateway, 2))
             requests |= {name for name, cost in own.items() if cost >= count}
     return start, requests
 

@@ -37,7 +37,7 @@ use crate::telemetry::ModelLatency;
 struct RoutingDecision {
     responses: Option<Box<ResponsesCall>>,
     translations: Option<Box<Translations>>,
-    peek: Peek,
+    peek: Box<Peek>,
     size: RequestSize,
     candidates: SmallVec<[CandidateState; 4]>,
     route: Arc<routing::Route>,
@@ -133,7 +133,7 @@ fn without_model(route: &Arc<routing::Route>) -> RoutingDecision {
     RoutingDecision {
         responses: None,
         translations: None,
-        peek: Peek::default(),
+        peek: Box::default(),
         size: RequestSize::default(),
         candidates: all.map(|position| CandidateState::new(position, Way::PassThrough)).collect(),
         route: Arc::clone(route),
@@ -190,11 +190,11 @@ fn route(
     let family = eligibility::family(model, &route, chosen);
     let is_bidirectional = operation == Operation::InvokeModelWithBidirectionalStream;
     let Body { bytes: body, peek, continues } = body;
-    let read = peek.map_or_else(|| body::peek(operation, family, body), |peek| Ok(*peek));
+    let read = peek.map_or_else(|| body::peek(operation, family, body).map(Box::new), Ok);
     let peek = read.or_else(|error| {
         // Bedrock validates the body of an unrouted model. The events of a bidirectional stream have
         // not arrived yet.
-        if is_routed && !is_bidirectional { Err(error) } else { Ok(Peek::unread()) }
+        if is_routed && !is_bidirectional { Err(error) } else { Ok(Box::new(Peek::unread())) }
     })?;
     let mut extent = peek.extent;
     extent.writes_cache |= peek.features.contains(Features::PROMPT_CACHING);

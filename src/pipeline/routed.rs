@@ -43,7 +43,7 @@ pub(super) struct RoutedRequest {
     /// The events of a bidirectional stream, until they are sent.
     pub(super) events: Option<Box<StreamingBody>>,
     /// What was read of the body; empty if nothing needs to be read.
-    pub(super) peek: Peek,
+    pub(super) peek: Box<Peek>,
     /// How large the request is, as quotas count.
     pub(super) size: RequestSize,
     /// The state of its candidates, best first.

@@ -211,8 +211,9 @@ impl Server {
                 let legacy = legacy.filter(|legacy| legacy.serves(request.uri().path()));
                 async move {
                     let (head, body) = request.into_parts();
+                    // Boxed, as the next one: what the API's requests do not need would be moved with each.
                     if let Some(admin) = admin
-                        && let Some(answer) = admin.answer(&head, &peer).await
+                        && let Some(answer) = Box::pin(admin.answer(&head, &peer)).await
                     {
                         return answer.map(Either::Right);
                     }

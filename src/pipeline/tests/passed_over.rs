@@ -51,7 +51,7 @@ fn routed(candidates: &[usize]) -> RoutedRequest {
         body: bytes::Bytes::new(),
         hash: OnceLock::new(),
         events: None,
-        peek,
+        peek: Box::new(peek),
         size: RequestSize::default(),
         candidates: candidates
             .iter()
