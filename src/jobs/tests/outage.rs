@@ -142,7 +142,6 @@ async fn running_and_waiting_jobs_outlive_the_failover_of_a_cluster() {
     let store = TestStore::Cluster(cluster);
     let TestStore::Cluster(cluster) = &store else { unreachable!() };
     let mut config = store.config();
-    config.timeout = Duration::from_secs(1);
     config.analysis.workers = 3;
     let (work, gate) = gated();
     let processes = [start(&config, work.clone()), start(&config, work.clone())];
