@@ -4,11 +4,15 @@
 //! the quota of the target that answered. A limit that does not exist has no header, and what is left has
 //! none where it is not known.
 
-use std::time::{Duration, SystemTime};
+use std::ops::Range;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue};
+use smallvec::SmallVec;
 
 use crate::bedrock::Dialect;
+use crate::bedrock::sigv4::amz_date::amz_date;
 use crate::quota::{Snapshot, TokenLimit};
 
 #[cfg(test)]
@@ -142,19 +146,65 @@ const ANTHROPIC_OUTPUT_TOKENS: Names = [
 /// has none.
 pub fn insert(headers: &mut HeaderMap, dialect: Dialect, limits: &RateLimits, now: SystemTime) {
     let RateLimits { requests, tokens, input_tokens, output_tokens } = *limits;
+    let mut fields = Fields::default();
     match dialect {
-        Dialect::Bedrock => {}
+        Dialect::Bedrock => return,
         Dialect::OpenAi => {
-            let as_time_left = |reset| duration(reset);
-            insert_limit(headers, OPENAI_REQUESTS, requests, as_time_left);
-            insert_limit(headers, OPENAI_TOKENS, tokens, as_time_left);
+            let as_time_left = |text: &mut String, reset| write_duration(text, reset);
+            fields.limit(OPENAI_REQUESTS, requests, as_time_left);
+            fields.limit(OPENAI_TOKENS, tokens, as_time_left);
         }
         Dialect::Anthropic => {
-            let as_time = |reset| time(now, reset);
-            insert_limit(headers, ANTHROPIC_REQUESTS, requests, as_time);
-            insert_limit(headers, ANTHROPIC_TOKENS, tokens, as_time);
-            insert_limit(headers, ANTHROPIC_INPUT_TOKENS, input_tokens, as_time);
-            insert_limit(headers, ANTHROPIC_OUTPUT_TOKENS, output_tokens, as_time);
+            let as_time = |text: &mut String, reset| write_time(text, now, reset);
+            fields.limit(ANTHROPIC_REQUESTS, requests, as_time);
+            fields.limit(ANTHROPIC_TOKENS, tokens, as_time);
+            fields.limit(ANTHROPIC_INPUT_TOKENS, input_tokens, as_time);
+            fields.limit(ANTHROPIC_OUTPUT_TOKENS, output_tokens, as_time);
+        }
+    }
+    fields.put_into(headers);
+}
+
+/// Headers whose values stand one behind the other in one text, so that they take memory only once.
+#[derive(Debug, Default)]
+struct Fields {
+    text: String,
+    /// The names, and where the value of each ends.
+    ends: SmallVec<[(HeaderName, usize); 12]>,
+}
+
+impl Fields {
+    fn limit(
+        &mut self,
+        [limit, remaining, reset]: Names,
+        of: Option<Limit>,
+        write_reset: impl Fn(&mut String, Duration),
+    ) {
+        let Some(of) = of else { return };
+        self.field(limit, |text| write_number(text, of.per_minute as u64));
+        let Some(left) = of.left() else { return };
+        self.field(remaining, |text| write_number(text, left));
+        if let Some(time) = of.reset() {
+            self.field(reset, |text| write_reset(text, time));
+        }
+    }
+
+    fn field(&mut self, name: HeaderName, write: impl FnOnce(&mut String)) {
+        write(&mut self.text);
+        self.ends.push((name, self.text.len()));
+    }
+
+    fn put_into(self, headers: &mut HeaderMap) {
+        headers.reserve(self.ends.len());
+        let text = Bytes::from(self.text);
+        let mut start = 0;
+        for (name, end) in self.ends {
+            let value = text.slice(start..end);
+            start = end;
+            // A value that has no text is none.
+            if let (false, Ok(value)) = (value.is_empty(), HeaderValue::from_maybe_shared(value)) {
+                headers.insert(name, value);
+            }
         }
     }
 }
@@ -165,42 +215,47 @@ pub fn is_rate_limit(name: &HeaderName) -> bool {
     name.as_str().starts_with("x-ratelimit-") || name.as_str().starts_with("anthropic-ratelimit-")
 }
 
-fn insert_limit(
-    headers: &mut HeaderMap,
-    [limit, remaining, reset]: Names,
-    of: Option<Limit>,
-    written: impl Fn(Duration) -> Option<HeaderValue>,
-) {
-    let Some(of) = of else { return };
-    headers.insert(limit, HeaderValue::from(of.per_minute as u64));
-    let Some(left) = of.left() else { return };
-    headers.insert(remaining, HeaderValue::from(left));
-    if let Some(value) = of.reset().and_then(written) {
-        headers.insert(reset, value);
-    }
+fn write_number(text: &mut String, number: u64) {
+    text.push_str(itoa::Buffer::new().format(number));
 }
 
 /// A time left as OpenAI writes it: `120ms`, `1s`, `6m0s`, `1h0m0s`. It is rounded up.
-fn duration(left: Duration) -> Option<HeaderValue> {
+fn write_duration(text: &mut String, left: Duration) {
+    let mut part = |number: u64, unit: &str| {
+        write_number(text, number);
+        text.push_str(unit);
+    };
     if left < Duration::from_secs(1) {
         let millis = left.as_micros().div_ceil(1000);
-        return HeaderValue::from_str(&format!("{millis}ms")).ok();
+        return part(u64::try_from(millis).unwrap_or(u64::MAX), "ms");
     }
     let seconds = rounded_up(left);
     let (hours, minutes, rest) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
-    let text = match (hours, minutes) {
-        (0, 0) => format!("{rest}s"),
-        (0, _) => format!("{minutes}m{rest}s"),
-        _ => format!("{hours}h{minutes}m{rest}s"),
-    };
-    HeaderValue::from_str(&text).ok()
+    if hours > 0 {
+        part(hours, "h");
+    }
+    if hours > 0 || minutes > 0 {
+        part(minutes, "m");
+    }
+    part(rest, "s");
 }
 
-/// A point in time as Anthropic writes it, by RFC 3339, rounded up to a second.
-fn time(now: SystemTime, left: Duration) -> Option<HeaderValue> {
-    let since = now.checked_add(left)?.duration_since(SystemTime::UNIX_EPOCH).ok()?;
-    let at = SystemTime::UNIX_EPOCH + Duration::from_secs(rounded_up(since));
-    HeaderValue::from_str(&humantime::format_rfc3339_seconds(at).to_string()).ok()
+/// A point in time as Anthropic writes it, by RFC 3339, rounded up to a second. Nothing is written of a time that
+/// no clock can have.
+fn write_time(text: &mut String, now: SystemTime, left: Duration) {
+    let at = now.checked_add(left).and_then(|at| at.duration_since(UNIX_EPOCH).ok());
+    let Some(seconds) = at.and_then(|at| i64::try_from(rounded_up(at)).ok()) else { return };
+    let date = amz_date(seconds);
+    let mut part = |range: Range<usize>, behind: &str| {
+        text.push_str(date.as_str().get(range).unwrap_or_default());
+        text.push_str(behind);
+    };
+    part(0..4, "-");
+    part(4..6, "-");
+    part(6..8, "T");
+    part(9..11, ":");
+    part(11..13, ":");
+    part(13..15, "Z");
 }
 
 fn rounded_up(time: Duration) -> u64 {
