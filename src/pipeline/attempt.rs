@@ -273,7 +273,7 @@ impl AttemptLoop {
         let began = Instant::now();
         let (sent, hedge) = if let Some(events) = self.routed.events.take() {
             let limit = self.first_byte_limit(permit.target(), began);
-            let sending = bidirectional::send(&mut self.routed, permit.target(), events, limit);
+            let sending = bidirectional::send(&mut self.routed, permit.target(), *events, limit);
             // Boxed: such streams are rare and their future is large.
             (Sent::from(Box::pin(sending).await), None)
         } else if let Some(usual) = self.hedge_after(permit.target()) {

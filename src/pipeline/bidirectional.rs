@@ -23,7 +23,7 @@ use crate::upstream::{BuildRequestError, Failure, Reply, sign};
 pub(super) async fn send(
     routed: &mut RoutedRequest,
     target: &Arc<Target>,
-    events: Box<StreamingBody>,
+    events: StreamingBody,
     limit: Duration,
 ) -> Reply {
     // The client's events may go on when the answer has ended: they end with the request's record.
@@ -47,7 +47,7 @@ pub(super) async fn send(
 fn signed(
     routed: &RoutedRequest,
     target: &Target,
-    events: Box<StreamingBody>,
+    events: StreamingBody,
     over: CancellationToken,
     span: Option<&OpenSpan<'_>>,
 ) -> Result<Request<Events>, BuildRequestError> {
