@@ -124,7 +124,7 @@ fn known() -> BTreeSet<String> {
     for file in ["src/admin/mod.rs", "src/legacy/http/endpoint.rs"] {
         in_sources(file, "endpoint", r#""(/[a-z_]+(?:/[a-z_]+)*)/?""#, &mut known);
     }
-    let member = r#"\.[a-z_]+\(\s*"([a-z_0-9]+)","#;
+    let member = r#"\.[a-z_]+\(\s*key!\("([a-z_0-9]+)"\)"#;
     in_sources("src/telemetry/access_log.rs", "access-log", member, &mut known);
     in_sources("src/telemetry/usage_log.rs", "usage-log", member, &mut known);
     for kind in [
