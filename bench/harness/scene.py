@@ -3,6 +3,7 @@
 import contextlib
 import os
 import pathlib
+import tempfile
 
 from . import configs, processes
 from .rounds import Rounds
@@ -16,7 +17,7 @@ class Scene(processes.Stage):
         self.settings, self.load, self.folder = settings, load, pathlib.Path(folder)
         self.upstream = None
         self.logs = {}
-        # Folders of nginx that are taken, by the number of starts.
+        # Configs of gateways, by the number of starts.
         self.started = 0
 
     def put_up_upstream(self, *more, cores=None):
@@ -58,9 +59,8 @@ class Scene(processes.Stage):
         return self.gateway("the gateway", configs.MODELS, configs.bearer_clients(1), **more)
 
     def nginx(self, binary, log=False):
-        self.started += 1
-        folder = self.folder / f"nginx-{self.started}"
-        folder.mkdir()
+        # The scenes of a run share their folder.
+        folder = pathlib.Path(tempfile.mkdtemp(prefix="nginx-", dir=self.folder))
         # Its workers, which are nobody when it is started by root, put large bodies there.
         self.folder.chmod(0o755)
         folder.chmod(0o777)

@@ -5,6 +5,7 @@
 use std::ops::Range;
 
 use bytes::{Bytes, BytesMut};
+use serde_json::Value;
 use smallvec::SmallVec;
 
 use crate::bedrock::json::{JsonError, Scanner, Type};
@@ -106,11 +107,7 @@ fn replace<E>(
     let mut copied = 0;
     for (id, place) in found {
         replaced.extend_from_slice(text.get(copied..place.start).unwrap_or_default());
-        // A sealed id has no character that JSON escapes.
-        let sealed = seal(&id)?;
-        replaced.extend_from_slice(b"\"");
-        replaced.extend_from_slice(sealed.as_bytes());
-        replaced.extend_from_slice(b"\"");
+        replaced.extend_from_slice(Value::String(seal(&id)?).to_string().as_bytes());
         copied = place.end;
     }
     replaced.extend_from_slice(text.get(copied..).unwrap_or_default());
