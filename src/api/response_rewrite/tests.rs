@@ -42,7 +42,7 @@ fn the_ids_of_a_response_are_replaced_and_nothing_else() {
 #[test]
 fn an_id_is_written_as_json_whatever_its_characters_are() {
     let text = r#"{"id":"resp_\u0015\"","object":"response"}"#;
-    assert_eq!(body(text), Some(text.replace("resp", "sealed-resp")));
+    assert_eq!(body(text), Some(text.replace("resp_", "sealed-resp_")));
 }
 
 #[test]
