@@ -4,7 +4,6 @@
 //! the quota of the target that answered. A limit that does not exist has no header, and what is left has
 //! none where it is not known.
 
-use std::ops::Range;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
@@ -201,7 +200,7 @@ impl Fields {
         for (name, end) in self.ends {
             let value = text.slice(start..end);
             start = end;
-            // A value that has no text is none.
+            // A time that no clock can have was not written.
             if let (false, Ok(value)) = (value.is_empty(), HeaderValue::from_maybe_shared(value)) {
                 headers.insert(name, value);
             }
@@ -245,17 +244,8 @@ fn write_duration(text: &mut String, left: Duration) {
 fn write_time(text: &mut String, now: SystemTime, left: Duration) {
     let at = now.checked_add(left).and_then(|at| at.duration_since(UNIX_EPOCH).ok());
     let Some(seconds) = at.and_then(|at| i64::try_from(rounded_up(at)).ok()) else { return };
-    let date = amz_date(seconds);
-    let mut part = |range: Range<usize>, behind: &str| {
-        text.push_str(date.as_str().get(range).unwrap_or_default());
-        text.push_str(behind);
-    };
-    part(0..4, "-");
-    part(4..6, "-");
-    part(6..8, "T");
-    part(9..11, ":");
-    part(11..13, ":");
-    part(13..15, "Z");
+    text.push_str(str::from_utf8(&amz_date(seconds).rfc3339()).unwrap_or_default());
+    text.push('Z');
 }
 
 fn rounded_up(time: Duration) -> u64 {

@@ -164,14 +164,11 @@ impl Object {
         self.name(name);
         let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
         let date = amz_date(i64::try_from(since.as_secs()).unwrap_or(i64::MAX));
-        let [y0, y1, y2, y3, m0, m1, d0, d1, _, h0, h1, n0, n1, s0, s1, _] = date.as_bytes();
         let millis = since.subsec_millis();
         let digit = |place: u32| b'0' + u8::try_from(millis / place % 10).unwrap_or(0);
-        let (t0, t1, t2) = (digit(100), digit(10), digit(1));
-        self.0.extend_from_slice(&[
-            b'"', y0, y1, y2, y3, b'-', m0, m1, b'-', d0, d1, b'T', h0, h1, b':', n0, n1, b':', s0,
-            s1, b'.', t0, t1, t2, b'Z', b'"',
-        ]);
+        self.0.push(b'"');
+        self.0.extend_from_slice(&date.rfc3339());
+        self.0.extend_from_slice(&[b'.', digit(100), digit(10), digit(1), b'Z', b'"']);
         self
     }
 

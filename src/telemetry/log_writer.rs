@@ -15,8 +15,11 @@ use std::time::Duration;
 use parking_lot::{Condvar, Mutex};
 use prometheus::IntCounter;
 
-/// Most bytes of lines in the buffer. Further lines are dropped.
+/// Most memory of lines in the buffer, in bytes. Further lines are dropped.
 const MAX_BUFFERED: usize = 8 * 1024 * 1024;
+
+/// The memory of a line beside its text.
+const LINE_OVERHEAD: usize = size_of::<usize>();
 
 /// Most lines that are written between two checks of the sink.
 const MAX_TURN: usize = 1024;
@@ -72,7 +75,7 @@ struct Shared {
 #[derive(Debug, Default)]
 struct Pending {
     lines: Lines,
-    /// Bytes of the lines that the thread has taken and has not written yet.
+    /// Memory of the lines that the thread has taken and has not written yet.
     taken: usize,
     /// Requests for a write of every line so far; dropped once that is done.
     flushes: Vec<SyncSender<()>>,
@@ -94,6 +97,10 @@ impl Lines {
     fn push(&mut self, line: &[u8]) {
         self.text.extend_from_slice(line);
         self.ends.push(self.text.len());
+    }
+
+    fn memory(&self) -> usize {
+        self.text.len() + self.ends.len() * LINE_OVERHEAD
     }
 
     fn iter(&self) -> impl Iterator<Item = &[u8]> {
@@ -132,8 +139,8 @@ impl LogWriter {
     pub fn write(&self, line: &[u8]) {
         let Open(shared) = &*self.open;
         let mut pending = shared.pending.lock();
-        let size = pending.taken + pending.lines.text.len() + line.len();
-        if size > MAX_BUFFERED || pending.is_closed {
+        let size = line.len() + LINE_OVERHEAD;
+        if pending.taken + pending.lines.memory() + size > MAX_BUFFERED || pending.is_closed {
             drop(pending);
             self.dropped.inc();
             return;
@@ -194,7 +201,7 @@ fn write(shared: &Shared, mut sink: impl Sink, dropped: &IntCounter) {
                 return;
             }
             mem::swap(&mut pending.lines, &mut lines);
-            pending.taken = lines.text.len();
+            pending.taken = lines.memory();
             mem::take(&mut pending.flushes)
         };
         sink.check();
@@ -392,7 +399,7 @@ mod tests {
         let dropped = counter();
         let held = gate.lock();
         let lines = LogWriter::to("lines", Stuck(Arc::clone(&gate)), dropped.clone());
-        let line = vec![b'x'; MAX_BUFFERED / 16];
+        let line = vec![b'x'; MAX_BUFFERED / 16 - LINE_OVERHEAD];
         for _ in 0..40 {
             lines.write(&line);
         }

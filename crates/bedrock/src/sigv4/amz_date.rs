@@ -33,9 +33,11 @@ impl AmzDate {
         std::str::from_utf8(&self.0).expect("a date is ASCII")
     }
 
-    /// Its characters, in ASCII.
-    pub fn as_bytes(&self) -> [u8; 16] {
-        self.0
+    /// The same in the form of RFC 3339, without its zone, which is UTC: `2026-11-23T12:00:00`, in ASCII.
+    pub fn rfc3339(&self) -> [u8; 19] {
+        let [y0, y1, y2, y3, m0, m1, d0, d1, t, h0, h1, n0, n1, s0, s1, _] = self.0;
+        let (date, time) = (b'-', b':');
+        [y0, y1, y2, y3, date, m0, m1, date, d0, d1, t, h0, h1, time, n0, n1, time, s0, s1]
     }
 
     /// The day, `20261123`.
