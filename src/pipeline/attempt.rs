@@ -275,7 +275,10 @@ impl AttemptLoop {
             let limit = self.first_byte_limit(permit.target(), began);
             let sending = bidirectional::send(&mut self.routed, permit.target(), *events, limit);
             // Boxed: such streams are rare and their future is large.
-            (Sent::from(Box::pin(sending).await), None)
+            match Box::pin(sending).await {
+                Ok(reply) => (Sent::from(reply), None),
+                Err(error) => return Err(self.events_failed(permit, error, began)),
+            }
         } else if let Some(usual) = self.hedge_after(permit.target()) {
             let this = &*self;
             let first = this.send(permit.target(), began);
@@ -396,6 +399,26 @@ impl AttemptLoop {
         }
         self.gateway.hedges.earn();
         target.latency.p95()
+    }
+
+    /// Notes an attempt that the client's own events ended. Nothing of it counts against the target.
+    fn events_failed(
+        &mut self,
+        permit: Permit,
+        error: GatewayError,
+        began: Instant,
+    ) -> GatewayError {
+        let context = &mut self.routed.context;
+        let reason = Some(error.to_string());
+        let outcome = FailureClass::Terminal.name();
+        context.record_attempt(permit.target(), outcome, 0, began.elapsed(), reason, None);
+        let events = context.guards.events.as_ref();
+        if !events.is_some_and(|events| events.has_forwarded()) {
+            // The target has received nothing that it could charge.
+            context.consumption.in_flight = None;
+            permit.release();
+        }
+        error
     }
 
     fn deadline_error(&self) -> GatewayError {

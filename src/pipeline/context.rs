@@ -36,8 +36,9 @@ use crate::telemetry::{
     Choice, ModelLatency, OTHER, PassedOverTargets, RequestLabels, RequestUsage, SUCCESS,
     UpstreamRequestId,
 };
+use crate::upstream::events::EventsStatus;
 use consumption::{Consumption, PriceTerms, Used, cost};
-pub(super) use trace::{OpenSpan, attempt_result};
+pub(super) use trace::{OpenSpan, attempt_result, client_error_result};
 
 /// Most characters of the method and of the path in the access log, for a request that names no operation.
 const MAX_LOGGED_METHOD: usize = 20;
@@ -176,6 +177,8 @@ pub(super) struct Guards {
     pub(super) concurrency: Option<ConcurrencyPermit>,
     /// Stops forwarding the client's events when the request ends. Written by `bidirectional`.
     pub(super) cancel_events: Option<DropGuard>,
+    /// What becomes of the client's events. Written by `bidirectional`.
+    pub(super) events: Option<Arc<EventsStatus>>,
     /// A part of what may be in flight. Written by `shed` and `read_body`.
     pub(super) in_flight: Option<InFlightGuard>,
     /// A part of its client's quota of tokens. Written by `route`.

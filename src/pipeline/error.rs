@@ -11,6 +11,7 @@ use tokio::time::Instant;
 
 use super::body::BodyError;
 use super::context::{Outcome, RequestContext};
+use super::events_error;
 use super::kept_responses::KeptResponseError;
 use super::routed::RoutedRequest;
 use super::shortage::{self, Shortage};
@@ -31,6 +32,7 @@ use crate::limits::{LimitExceeded, OverBudget, PolicyDenial};
 use crate::media::MediaError;
 use crate::quota::{Overloaded, QueueFull};
 use crate::routing::Excess;
+use crate::upstream::events::EventsError;
 
 /// When a client may retry after an overload.
 const OVERLOAD_PAUSE: Duration = Duration::from_secs(1);
@@ -142,6 +144,10 @@ pub(super) enum GatewayError {
     KeptResponse(#[from] KeptResponseError),
     #[error("this gateway has no route for the model {model}")]
     Unrouted { model: String },
+    #[error(transparent)]
+    Events(#[from] EventsError),
+    #[error("no event came within {}", humantime::format_duration(*limit))]
+    NoEvent { limit: Duration },
     #[error("{operation} needs HTTP/2")]
     NeedsHttp2 { operation: &'static str },
     #[error("{shortage} The gateway's queue is full: {full}.")]
@@ -218,7 +224,8 @@ impl GatewayError {
             GatewayError::Overloaded(_) => Outcome::Overloaded,
             GatewayError::Unauthenticated(_) => Outcome::Unauthenticated,
             GatewayError::BodyTooLarge { .. } => Outcome::BodyTooLarge,
-            GatewayError::BodyTimeout { .. } => Outcome::BodyTimeout,
+            GatewayError::BodyTimeout { .. } | GatewayError::NoEvent { .. } => Outcome::BodyTimeout,
+            GatewayError::Events(error) => events_error::outcome(error),
             GatewayError::Limited(_) => Outcome::ClientLimited,
             GatewayError::PolicyDenied(_) | GatewayError::OverBudget(OverBudget::UsedUp { .. }) => {
                 Outcome::ClientDenied
@@ -277,7 +284,10 @@ impl GatewayError {
             }
             GatewayError::TooManyHeaders { .. } => ErrorKind::HeaderTooLarge,
             GatewayError::BodyTooLarge { .. } => ErrorKind::RequestTooLarge,
-            GatewayError::BodyTimeout { .. } => ErrorKind::RequestTimeout,
+            GatewayError::BodyTimeout { .. } | GatewayError::NoEvent { .. } => {
+                ErrorKind::RequestTimeout
+            }
+            GatewayError::Events(error) => events_error::kind(error),
             GatewayError::Limited(_)
             | GatewayError::OverBudget(OverBudget::Held(_))
             | GatewayError::NoTargetAvailable { is_quota: true, .. } => ErrorKind::Throttling,
@@ -296,7 +306,9 @@ impl GatewayError {
     pub(super) fn is_final(&self) -> bool {
         match self {
             // The client's connection broke, or was slow.
-            GatewayError::BodyBroken | GatewayError::BodyTimeout { .. } => false,
+            GatewayError::BodyBroken
+            | GatewayError::BodyTimeout { .. }
+            | GatewayError::NoEvent { .. } => false,
             GatewayError::Unauthenticated(why) => why.is_final(),
             _ => matches!(
                 self.outcome(),

@@ -65,6 +65,7 @@ fn kind(error: RelayError) -> ErrorKind {
     match error {
         RelayError::Idle | RelayError::Deadline => ErrorKind::ModelTimeout,
         RelayError::OverBudget => ErrorKind::AccessDenied,
+        RelayError::Events => ErrorKind::Validation,
         RelayError::Panic => ErrorKind::InternalServer,
         RelayError::Broken => ErrorKind::ServiceUnavailable,
     }

@@ -39,6 +39,7 @@ mod eligibility;
 mod embeddings;
 mod error;
 mod event_tap;
+mod events_error;
 mod fallback_wait;
 mod gateway;
 mod headers;

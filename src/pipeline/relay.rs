@@ -20,6 +20,7 @@ use tokio::time::Instant;
 
 use super::context::{Guards, Outcome, RequestContext};
 use super::event_tap::{EventError, failure_message};
+use super::events_error;
 use super::headers::strip_for_client;
 use super::keeping::Keeping;
 use super::own_headers::add_own_headers;
@@ -77,6 +78,9 @@ pub enum RelayError {
     /// The upstream was silent for too long.
     #[error("the upstream's answer stalled")]
     Idle,
+    /// The client's events broke off, or are not what its client signed.
+    #[error("the client's events ended early")]
+    Events,
     /// The client's budget is used up.
     #[error("the client's budget is used up")]
     OverBudget,
@@ -408,7 +412,11 @@ impl<B: Body<Data = Bytes>> Relay<B> {
             EventError::Foreign(_) => (Outcome::StreamException, None),
             EventError::TooLong => (Outcome::StreamBroken, Some(TOO_LONG)),
             EventError::NoRoom(_) => (Outcome::Overloaded, Some(NO_ROOM)),
-            EventError::Id | EventError::Unreadable => (Outcome::StreamBroken, None),
+            EventError::Id => (Outcome::StreamBroken, None),
+            EventError::Unreadable => {
+                self.as_mut().report_stall(RelayError::Broken);
+                (Outcome::StreamBroken, None)
+            }
         };
         self.count_unheld(reason);
         self.end(outcome);
@@ -436,6 +444,9 @@ impl<B: Body<Data = Bytes>> Relay<B> {
                 (unavailable, Outcome::StreamBroken, None)
             }
             TapError::Answer(error) => {
+                if matches!(error, AnswerError::Unreadable(_) | AnswerError::Incomplete) {
+                    self.as_mut().report_stall(RelayError::Broken);
+                }
                 let outcome = match error {
                     AnswerError::Exception { .. }
                     | AnswerError::Malformed
@@ -466,17 +477,24 @@ impl<B: Body<Data = Bytes>> Relay<B> {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Bytes, RelayError>>> {
+        let by_client = self.context.guards.events.as_ref().and_then(|events| events.error());
+        let (frame, error, outcome) = match by_client.cloned() {
+            Some(error) => {
+                let kind = events_error::kind(&error);
+                let frame = self.as_mut().refusal(kind, &error.to_string());
+                (frame, RelayError::Events, events_error::outcome(&error))
+            }
+            None => {
+                self.as_mut().report_stall(RelayError::Broken);
+                let frame = self.as_mut().exception(RelayError::Broken);
+                (frame, RelayError::Broken, Outcome::StreamBroken)
+            }
+        };
         if self.accepts_frame() {
-            let frame = self.as_mut().exception(RelayError::Broken);
-            return Poll::Ready(Some(self.end_with_frame(
-                frame,
-                RelayError::Broken,
-                Outcome::StreamBroken,
-            )));
+            return Poll::Ready(Some(self.end_with_frame(frame, error, outcome)));
         }
-        self.as_mut().project().context.set_client_message(&RelayError::Broken.to_string());
-        self.as_mut().end(Outcome::StreamBroken);
-        *self.project().pending_error = Some(RelayError::Broken);
+        self.as_mut().end(outcome);
+        *self.project().pending_error = Some(error);
         cx.waker().wake_by_ref();
         Poll::Pending
     }
@@ -486,6 +504,10 @@ impl<B: Body<Data = Bytes>> Relay<B> {
         let (error, outcome) = if Instant::now() >= self.deadline {
             (RelayError::Deadline, Outcome::RequestTimeout)
         } else {
+            // In a conversation the model may have nothing to say.
+            if !self.is_metered {
+                self.as_mut().report_stall(RelayError::Idle);
+            }
             (RelayError::Idle, Outcome::StreamIdle)
         };
         let frame = self.as_mut().exception(error);
@@ -495,15 +517,7 @@ impl<B: Body<Data = Bytes>> Relay<B> {
     /// Ends a body whose client has used up its budget.
     fn budget_exceeded(mut self: Pin<&mut Self>, over: OverBudget) -> Result<Bytes, RelayError> {
         self.as_mut().project().context.caller.denied_by = Some(over.policy());
-        let message = over.to_string();
-        self.as_mut().project().context.set_client_message(&message);
-        let frame = match self.api {
-            Api::Bedrock if !self.usage_tap.is_translated() => {
-                let payload = serde_json::json!({ "message": message });
-                event_stream::exception("validationException", payload.to_string())
-            }
-            _ => self.as_mut().error_frame(ErrorKind::AccessDenied, &message),
-        };
+        let frame = self.as_mut().refusal(ErrorKind::AccessDenied, &over.to_string());
         self.end_with_frame(frame, RelayError::OverBudget, Outcome::ClientDenied)
     }
 
@@ -550,6 +564,17 @@ impl<B: Body<Data = Bytes>> Relay<B> {
         self.error_frame(kind, &message)
     }
 
+    /// The frame or event that ends a body for what its client did, with this message. An event stream of Bedrock has
+    /// one exception for all of that.
+    fn refusal(mut self: Pin<&mut Self>, kind: ErrorKind, message: &str) -> Bytes {
+        self.as_mut().project().context.set_client_message(message);
+        if self.api != Api::Bedrock || self.usage_tap.is_translated() {
+            return self.error_frame(kind, message);
+        }
+        let payload = serde_json::json!({ "message": message });
+        event_stream::exception("validationException", payload.to_string())
+    }
+
     /// A frame or an event with an error, in the form of the stream.
     fn error_frame(mut self: Pin<&mut Self>, kind: ErrorKind, message: &str) -> Bytes {
         let request_id = self.context.request_id;
@@ -590,6 +615,18 @@ impl<B> Relay<B> {
         drop(this.reservation.take());
     }
 
+    /// Reports to the target that its answer broke off or stalled.
+    fn report_stall(self: Pin<&mut Self>, error: RelayError) {
+        let this = self.project();
+        if let Some(reservation) = this.reservation {
+            reservation.stalled(&OutageCause {
+                reason: OutageReason::Stalled,
+                message: error.to_string(),
+                request_id: Some(this.context.request_id),
+            });
+        }
+    }
+
     fn end(self: Pin<&mut Self>, outcome: Outcome) {
         let this = self.project();
         *this.is_over = true;
@@ -597,17 +634,8 @@ impl<B> Relay<B> {
         let usage = this.usage_tap.usage();
         this.context.consumption.report(usage, this.context.call.operation);
         if let Some(mut reservation) = this.reservation.take() {
-            match outcome {
-                Outcome::StreamBroken | Outcome::StreamIdle => reservation.stalled(&OutageCause {
-                    reason: OutageReason::Stalled,
-                    message: match outcome {
-                        Outcome::StreamIdle => RelayError::Idle.to_string(),
-                        _ => RelayError::Broken.to_string(),
-                    },
-                    request_id: Some(this.context.request_id),
-                }),
-                Outcome::Success => reservation.completed(),
-                _ => {}
+            if outcome == Outcome::Success {
+                reservation.completed();
             }
             if let Some(usage) = usage {
                 reservation.settle(&usage, this.size);

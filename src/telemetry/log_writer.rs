@@ -186,7 +186,26 @@ impl Pending {
     }
 }
 
+/// Closes the way to the thread when it ends, also if the sink panics: lines that nobody would write count as
+/// dropped.
+struct Closes<'s> {
+    shared: &'s Shared,
+    dropped: &'s IntCounter,
+}
+
+impl Drop for Closes<'_> {
+    fn drop(&mut self) {
+        let mut pending = self.shared.pending.lock();
+        pending.is_closed = true;
+        self.dropped.inc_by(pending.lines.ends.len() as u64);
+        pending.lines.clear();
+        // Those who wait for a flush wait in vain.
+        pending.flushes.clear();
+    }
+}
+
 fn write(shared: &Shared, mut sink: impl Sink, dropped: &IntCounter) {
+    let _closes = Closes { shared, dropped };
     let mut lines = Lines::default();
     loop {
         let flushes = {
@@ -417,6 +436,29 @@ mod tests {
         // Returns although the line is not written.
         lines.flush();
         drop(held);
+    }
+
+    #[test]
+    fn lines_behind_a_panic_of_the_sink_are_dropped_and_counted() {
+        struct Panics;
+        impl Write for Panics {
+            fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+                panic!("the sink fails")
+            }
+
+            fn flush(&mut self) -> io::Result<()> {
+                Ok(())
+            }
+        }
+        let dropped = counter();
+        let lines = LogWriter::to("lines", Panics, dropped.clone());
+        lines.write(b"a line\n");
+        // Returns when the thread has ended.
+        lines.flush();
+        for _ in 0..3 {
+            lines.write(b"a line\n");
+        }
+        assert_eq!(dropped.get(), 3);
     }
 
     #[test]

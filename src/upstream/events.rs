@@ -11,7 +11,8 @@
 
 use std::fmt;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, ready};
 use std::time::SystemTime;
 
@@ -28,13 +29,13 @@ use crate::bedrock::event_stream::frame_len;
 use crate::bedrock::sigv4::{BadEvent, CHUNK_SIGNATURE, EventChain, SERVICE};
 
 /// Why events can't be forwarded.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 pub enum EventsError {
     /// The client's stream ended early.
     #[error("the client's events broke off: {0}")]
-    Broken(Box<dyn std::error::Error + Send + Sync>),
+    Broken(String),
     /// The client's bytes are not events.
-    #[error("the client sent what is no event: {0}")]
+    #[error("the client sent something that is not an event: {0}")]
     NotAnEvent(String),
     /// The client's signature of an event is wrong.
     #[error("an event is not as its client signed it: {0}")]
@@ -51,6 +52,26 @@ pub enum EventsError {
     /// An event could not be signed.
     #[error("an event could not be signed: {0}")]
     Unsigned(String),
+}
+
+/// What has become of a stream's events so far, for those who wait for the answer to them. HTTP/2 says
+/// only that the stream was reset, not why.
+#[derive(Debug, Default)]
+pub struct EventsStatus {
+    has_forwarded: AtomicBool,
+    error: OnceLock<EventsError>,
+}
+
+impl EventsStatus {
+    /// Whether an event has gone to the target.
+    pub fn has_forwarded(&self) -> bool {
+        self.has_forwarded.load(Ordering::Relaxed)
+    }
+
+    /// Why the events ended early, if they did. The target had no part in it.
+    pub fn error(&self) -> Option<&EventsError> {
+        self.error.get()
+    }
 }
 
 /// Where the client's bytes come from.
@@ -111,6 +132,7 @@ pub struct Events {
     /// Longest frame, in bytes.
     limit: usize,
     is_over: bool,
+    status: Arc<EventsStatus>,
 }
 
 impl fmt::Debug for Events {
@@ -121,16 +143,18 @@ impl fmt::Debug for Events {
 
 impl Events {
     /// Events from `source`, of at most `limit` bytes each, until `over` is cancelled. `signed` verifies
-    /// the client's signatures, and `signer` signs for the target.
+    /// the client's signatures, and `signer` signs for the target. `status` gets what becomes of them.
     pub fn new(
         source: Source,
         signed: Option<EventChain>,
         signer: Option<EventSigner>,
         limit: usize,
         over: CancellationToken,
+        status: Arc<EventsStatus>,
     ) -> Events {
         let over = Box::pin(over.cancelled_owned());
-        Events { source, signed, signer, over, partial: BytesMut::new(), limit, is_over: false }
+        let partial = BytesMut::new();
+        Events { source, signed, signer, over, partial, limit, is_over: false, status }
     }
 
     /// The next complete frame.
@@ -182,7 +206,10 @@ impl Events {
             match self.next_frame() {
                 Ok(Some(frame)) => {
                     return Poll::Ready(match self.translate(frame) {
-                        Ok(Some(bytes)) => Some(Ok(bytes)),
+                        Ok(Some(bytes)) => {
+                            self.status.has_forwarded.store(true, Ordering::Relaxed);
+                            Some(Ok(bytes))
+                        }
                         Ok(None) => self.end(),
                         Err(error) => self.fail(error),
                     });
@@ -199,7 +226,9 @@ impl Events {
                         self.partial.extend_from_slice(&bytes);
                     }
                 }
-                Some(Err(error)) => return Poll::Ready(self.fail(EventsError::Broken(error))),
+                Some(Err(error)) => {
+                    return Poll::Ready(self.fail(EventsError::Broken(error.to_string())));
+                }
                 None if self.partial.is_empty() && self.signed.is_some() => {
                     return Poll::Ready(self.fail(EventsError::NoEnd));
                 }
@@ -215,6 +244,9 @@ impl Events {
     fn fail(&mut self, error: EventsError) -> Option<Result<Bytes, EventsError>> {
         self.is_over = true;
         tracing::info!(%error, "a bidirectional stream was aborted");
+        if !matches!(error, EventsError::Over) {
+            self.status.error.get_or_init(|| error.clone());
+        }
         Some(Err(error))
     }
 }
@@ -292,7 +324,8 @@ mod tests {
         source: Source,
         signer: Option<EventSigner>,
     ) -> Result<Vec<Message>, EventsError> {
-        let mut body = Events::new(source, None, signer, 1024, CancellationToken::new());
+        let mut body =
+            Events::new(source, None, signer, 1024, CancellationToken::new(), Arc::default());
         let mut messages = Vec::new();
         while let Some(frame) = body.frame().await {
             let bytes = frame?.into_data().unwrap();

@@ -190,6 +190,100 @@ async fn an_event_that_its_client_did_not_sign_goes_no_further() {
     gateway.is_healthy().await;
 }
 
+/// Bytes that are not events, and the outcome of a request with them.
+fn not_events() -> Vec<(&'static str, Bytes)> {
+    let mut random = fastrand::Rng::with_seed(1);
+    let noise: Vec<u8> = (0..4000).map(|_| random.u8(..)).collect();
+    let mut wrong_checksum = said("one").to_vec();
+    wrong_checksum[20] ^= 1;
+    let cut = said("one").slice(..20);
+    let long = event_stream::event("chunk", vec![b' '; 100_000]);
+    vec![
+        ("bad_request", noise.into()),
+        ("bad_request", wrong_checksum.into()),
+        ("bad_request", cut),
+        ("body_too_large", long),
+    ]
+}
+
+/// One client could otherwise take a target from all.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_client_sends_in_place_of_events_does_not_count_against_the_target() {
+    let simulator = Simulator::start().await;
+    let config = Config::models(&simulator, 1)
+        .set("server.max_body", "64KiB")
+        .set("queue.max_wait", "0s")
+        .set("fallback.eject_after", 2);
+    let gateway = Gateway::start(&config).await;
+    let mut outcomes = Vec::new();
+    // The target has answered when the client sends it, or not yet.
+    for answers_first in [true, false] {
+        for (outcome, bytes) in not_events() {
+            for _ in 0..3 {
+                if !answers_first {
+                    simulator.strikes(PRIMARY, 1, Fault::HangBeforeHead);
+                }
+                let body = if answers_first {
+                    let mut conversation = Conversation::begin(&gateway).await;
+                    conversation.say("one").await;
+                    assert!(conversation.next().await.unwrap().is_some());
+                    conversation.events.send(bytes.clone()).await.unwrap();
+                    conversation.says_no_more();
+                    let end = conversation.next().await.unwrap().unwrap();
+                    assert_eq!(end["exception"], "validationException", "{end}");
+                    end["message"].as_str().unwrap().to_owned()
+                } else {
+                    let sent = Conversation::opened_with(head(&gateway), bytes.clone()).await;
+                    let (status, error, body) = sent.unwrap_err();
+                    let wanted = match outcome {
+                        "bad_request" => (400, "ValidationException"),
+                        _ => (413, "RequestEntityTooLargeException"),
+                    };
+                    assert_eq!((status, &*error), wanted, "{body}");
+                    body
+                };
+                assert!(body.contains("event"), "{body}");
+                outcomes.push(outcome);
+            }
+        }
+    }
+    assert_eq!(gateway.target("sonnet-35").await["state"], "available");
+    simulator.recovers();
+    has_a_word(&gateway).await;
+    outcomes.push("success");
+    let log = gateway.access_log(outcomes.len()).await;
+    let logged: Vec<&str> = log.iter().map(|line| line["outcome"].as_str().unwrap()).collect();
+    assert_eq!(logged, outcomes);
+    let in_flight = async || gateway.quota("sonnet-35").await.in_flight;
+    eventually("the reservations are settled", in_flight, |count| *count == 0).await;
+}
+
+/// A target may answer only when it has the first event.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_says_nothing_does_not_count_against_the_target() {
+    let simulator = Simulator::start().await;
+    let config = Config::models(&simulator, 1)
+        .set("upstream.first_byte_timeout", "200ms")
+        .set("upstream.idle_timeout", "200ms")
+        .set("fallback.eject_after", 2);
+    let gateway = Gateway::start(&config).await;
+    for _ in 0..3 {
+        simulator.strikes(PRIMARY, 1, Fault::HangBeforeHead);
+        let (status, error, body) = Conversation::sent(head(&gateway)).await.unwrap_err();
+        assert_eq!((status, &*error), (408, "RequestTimeoutException"), "{body}");
+    }
+    for _ in 0..3 {
+        let mut conversation = Conversation::begin(&gateway).await;
+        let end = conversation.next().await.unwrap().unwrap();
+        assert_eq!(end["exception"], "modelStreamErrorException", "{end}");
+    }
+    assert_eq!(gateway.target("sonnet-35").await["state"], "available");
+    let log = gateway.access_log(6).await;
+    let outcomes: Vec<&str> = log.iter().map(|line| line["outcome"].as_str().unwrap()).collect();
+    assert_eq!(outcomes, [["body_timeout"; 3], ["stream_idle"; 3]].concat());
+    has_a_word(&gateway).await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn it_goes_through_tls_on_both_sides() {
     let simulator = Simulator::start().await;
@@ -348,9 +442,29 @@ impl Conversation {
     }
 
     async fn sent(head: ::http::request::Parts) -> Result<Conversation, (u16, String, String)> {
-        let client = Client::builder(TokioExecutor::new()).http2_only(true).build_http();
         let (events, sent) = mpsc::channel::<Bytes>(1);
-        let has_said_all = Arc::<AtomicBool>::default();
+        Conversation::saying(head, events, sent, Arc::default()).await
+    }
+
+    /// One whose client sends these bytes, and then no more.
+    async fn opened_with(
+        head: ::http::request::Parts,
+        bytes: Bytes,
+    ) -> Result<Conversation, (u16, String, String)> {
+        let (events, sent) = mpsc::channel::<Bytes>(1);
+        events.send(bytes).await.unwrap();
+        drop(events);
+        let ended = Arc::new(AtomicBool::new(true));
+        Conversation::saying(head, mpsc::channel(1).0, sent, ended).await
+    }
+
+    async fn saying(
+        head: ::http::request::Parts,
+        events: mpsc::Sender<Bytes>,
+        sent: mpsc::Receiver<Bytes>,
+        has_said_all: Arc<AtomicBool>,
+    ) -> Result<Conversation, (u16, String, String)> {
+        let client = Client::builder(TokioExecutor::new()).http2_only(true).build_http();
         let said_all = Arc::clone(&has_said_all);
         let body = stream::unfold(sent, move |mut sent| {
             let said_all = Arc::clone(&said_all);

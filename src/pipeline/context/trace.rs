@@ -8,6 +8,7 @@ use http::uri::Authority;
 use http::{HeaderValue, request};
 
 use super::RequestContext;
+use crate::bedrock::ErrorKind;
 use crate::pipeline::inbound::InternalRequest;
 use crate::routing::Target;
 use crate::telemetry::Choice;
@@ -16,7 +17,7 @@ pub(in crate::pipeline) use crate::telemetry::traces::OpenSpan;
 use crate::telemetry::traces::{
     AttemptResult, RequestRecord, SpanContext, SpanKind, SpanRecorder, SpanTarget, TraceParent,
 };
-use crate::upstream::Reply;
+use crate::upstream::{FailureClass, Reply};
 
 impl RequestContext {
     /// Determines the request's trace, and whether it is sampled.
@@ -103,6 +104,18 @@ pub(in crate::pipeline) fn attempt_result(reply: &Reply) -> AttemptResult {
             message: Some(failure.reason()),
             is_relayed: false,
         },
+    }
+}
+
+/// The result of an attempt that the client itself ended, by an error of this name.
+pub(in crate::pipeline) fn client_error_result(error: ErrorKind, message: String) -> AttemptResult {
+    AttemptResult {
+        outcome: FailureClass::Terminal.name(),
+        status: None,
+        request_id: None,
+        error: Some(error.name().to_owned()),
+        message: Some(message),
+        is_relayed: false,
     }
 }
 
