@@ -1,5 +1,6 @@
 """What is measured: built from this repository, and nginx from Debian."""
 
+import hashlib
 import json
 import os
 import pathlib
@@ -10,13 +11,19 @@ import sys
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 EXAMPLES = ["bare_proxy", "fixed_upstream", "load"]
 BENCH = "request_path"
-EVERYTHING = ["--bin", "sluice", "--bench", BENCH,
-              *(word for name in EXAMPLES for word in ("--example", name))]
+OTHERS = ["--bench", BENCH, *(word for name in EXAMPLES for word in ("--example", name))]
+TARGET = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
 
 
-def build(targets=EVERYTHING):
+def build():
+    return cargo(["--bin", "sluice"], {"CARGO_ENCODED_RUSTFLAGS": profile_flag()}) | cargo(OTHERS)
+
+
+def cargo(targets, more_environment=None):
+    """Builds these with the profile `dist`, and gives their paths by name."""
     command = ["cargo", "build", "--profile", "dist", *targets, "--message-format", "json"]
-    built = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, check=True, text=True)
+    built = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, check=True, text=True,
+                           env=os.environ | (more_environment or {}))
     found = {}
     for line in built.stdout.splitlines():
         message = json.loads(line)
@@ -25,8 +32,20 @@ def build(targets=EVERYTHING):
     return found
 
 
+def profile_flag():
+    """What has the gateway built as for a release: with the counts of bench/profile.
+
+    Cargo looks at the name of that file only, so the name has the content's sum.
+    """
+    counts = (ROOT / "deploy/release/sluice.profdata").read_bytes()
+    copy = TARGET.absolute() / f"{hashlib.sha256(counts).hexdigest()[:16]}.profdata"
+    copy.parent.mkdir(parents=True, exist_ok=True)
+    copy.write_bytes(counts)
+    return f"-Cprofile-use={copy}"
+
+
 def already_built():
-    target = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")) / "dist"
+    target = TARGET / "dist"
     found = {"sluice": target / "sluice"} | {name: target / "examples" / name for name in EXAMPLES}
     for name, path in found.items():
         if not path.exists():

@@ -6,6 +6,7 @@ Unlike times, they are the same in each run, whatever else the machine does.
 import collections
 import contextlib
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -27,11 +28,12 @@ def build(folder):
     """The binary with its symbols, and what puts it under load."""
     command = ["cargo", "rustc", "--profile", "dist", "--bin", "sluice", "--message-format", "json",
                "--", "-C", "strip=none"]
-    built = subprocess.run(command, cwd=binaries.ROOT, stdout=subprocess.PIPE, check=True, text=True)
+    built = subprocess.run(command, cwd=binaries.ROOT, stdout=subprocess.PIPE, check=True, text=True,
+                           env=os.environ | {"CARGO_ENCODED_RUSTFLAGS": binaries.profile_flag()})
     found = [json.loads(line).get("executable") for line in built.stdout.splitlines()]
     sluice = folder / "sluice-with-symbols"
     shutil.copy(next(filter(None, found)), sluice)
-    return sluice, binaries.build(["--example", "bare_proxy", "--example", "fixed_upstream", "--example", "load"])
+    return sluice, binaries.cargo(["--example", "bare_proxy", "--example", "fixed_upstream", "--example", "load"])
 
 
 # The first-level caches of a server's core, and its second-level one.

@@ -84,13 +84,13 @@ def open_to_all():
 
 
 def gateway(port, admin, upstream, workers, models, clients, signs=True):
-    """With `signs` requests go out signed; without, they show a bearer key."""
+    """`upstream` is a URL. With `signs` requests go out signed; without, they show a bearer key."""
     keys = ('access_key_id = "env:SLUICE_BENCH_KEY"\nsecret_access_key = "env:SLUICE_BENCH_SECRET"\n'
             if signs else 'bearer_token = "env:SLUICE_BENCH_TOKEN"\n')
     parts = [
         f'[server]\nlisten = "127.0.0.1:{port}"\nadmin_listen = "127.0.0.1:{admin}"\n'
         f"worker_threads = {workers}\nmax_connections = 20000\nmax_in_flight = 20000\n",
-        f'[upstream]\nregion = "{REGION}"\nendpoint_url = "http://127.0.0.1:{upstream}"\n'
+        f'[upstream]\nregion = "{REGION}"\nendpoint_url = "{upstream}"\n'
         'forward_headers = ["x-bench-check", "x-bench-frames"]\n' + keys,
         '[log]\nformat = "json"\nlevel = "warn"\naccess = true\n',
     ]

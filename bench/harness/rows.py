@@ -335,7 +335,7 @@ def most(scene, wanted, parts):
     count = wanted
     while count >= 8:
         path = scene.folder / "many.toml"
-        path.write_text(configs.gateway(1, 2, 3, 1, *parts(count)))
+        path.write_text(configs.gateway(1, 2, "http://127.0.0.1:3", 1, *parts(count)))
         command = [scene.settings.binaries["sluice"], "check", "--config", path]
         checked = subprocess.run(command, env=os.environ | configs.ENVIRONMENT,
                                  capture_output=True, text=True)

@@ -36,11 +36,12 @@ class Scene(processes.Stage):
         proxy.wait_until_it_listens()
         return proxy
 
-    def gateway(self, name, models, clients, workers=None, cores=None, signs=True):
-        """A gateway whose access log goes to a file, which is gone with it."""
+    def gateway(self, name, models, clients, workers=None, cores=None, signs=True, upstream=None):
+        """A gateway whose access log goes to a file, which is gone with it. `upstream` is the URL of another upstream
+        than the scene's."""
         port, admin = processes.free_port(), processes.free_port()
-        text = configs.gateway(port, admin, self.upstream.port, workers or self.settings.workers,
-                               models, clients, signs)
+        upstream = upstream or f"http://127.0.0.1:{self.upstream.port}"
+        text = configs.gateway(port, admin, upstream, workers or self.settings.workers, models, clients, signs)
         configs.show(name, text)
         self.started += 1
         path = self.folder / f"gateway-{self.started}.toml"
