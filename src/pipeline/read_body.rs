@@ -15,7 +15,7 @@ use tower::{Layer, Service};
 
 use super::authenticate;
 use super::body::{self, BodyError, BodyLimits};
-use super::drain::drain_in_background;
+use super::drain::{DrainedBody, drain_in_background};
 use super::error::{GatewayError, RequestError};
 use super::inbound::InboundRequest;
 use super::offload::LARGE_TRANSLATION;
@@ -105,7 +105,7 @@ where
             Ok(chain) => chain,
             Err(error) => return Err(RequestError { error, context }),
         };
-        let source: Source = Box::pin(body.map_err(Into::into));
+        let source: Source = Box::pin(DrainedBody::new(body).map_err(Into::into));
         return Ok(Box::new(BufferedRequest {
             head,
             context,

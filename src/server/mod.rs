@@ -44,6 +44,7 @@ use crate::auth::Peer;
 use crate::bedrock::{ErrorKind, WireError};
 use crate::config::Config;
 use crate::legacy::LegacyService;
+use crate::pipeline::drain::drain_in_background;
 use crate::pipeline::{InboundRequest, SharedGateway, repeats_length, stack};
 use crate::system::keepalive;
 use crate::system::time::{sleep, timeout};
@@ -215,16 +216,18 @@ impl Server {
                     if let Some(admin) = admin
                         && let Some(answer) = Box::pin(admin.answer(&head, &peer)).await
                     {
+                        drain_in_background(&head, body);
                         return answer.map(Either::Right);
                     }
                     if let Some(legacy) = legacy {
                         let request = Request::from_parts(head, body);
                         return Box::pin(legacy.answer(request, peer)).await.map(full);
                     }
-                    if !api && !is_clear {
-                        return two_lengths().map(full);
-                    }
                     if !api {
+                        drain_in_background(&head, body);
+                        if !is_clear {
+                            return two_lengths().map(full);
+                        }
                         return Admin::not_found().map(Either::Right);
                     }
                     let Ok(response) = pipeline.call(InboundRequest { head, body, peer }).await;

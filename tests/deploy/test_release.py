@@ -1,5 +1,6 @@
 """Releases: the workflow that makes one, the lists of what is in it, and what makes two builds equal."""
 
+import hashlib
 import json
 import os
 import pathlib
@@ -206,21 +207,25 @@ class Reproducible(unittest.TestCase):
             done = tools.call("bash", "-n", path)
             self.assertEqual(done.returncode, 0, done.stderr)
 
-    def test_the_binary_is_built_with_fixed_names_for_its_folders(self):
+    def test_the_binary_is_built_with_fixed_names_for_its_folders_and_the_counts_of_the_profile(self):
         with tempfile.TemporaryDirectory() as folder:
             shim = pathlib.Path(folder) / "cargo"
             shim.write_text('#!/bin/sh\nprintf %s "$CARGO_ENCODED_RUSTFLAGS" | tr "\\037" "\\n"\necho\n'
                             'echo "$CFLAGS"\necho "$RUSTFLAGS.$@"\n')
             shim.chmod(0o755)
             env = {"PATH": f"{folder}:{os.environ['PATH']}", "HOME": "/home/some one", "RUSTFLAGS": "-Cno",
-                   "CARGO_TARGET_DIR": "elsewhere"}
+                   "CARGO_TARGET_DIR": f"{folder}/target"}
             done = tools.call(RELEASE / "binary", "--quiet", env=env, cwd="/")
+            counts = (RELEASE / "sluice.profdata").read_bytes()
+            copy = pathlib.Path(folder) / "target" / f"{hashlib.sha256(counts).hexdigest()[:16]}.profdata"
+            self.assertEqual(copy.read_bytes(), counts)
         self.assertEqual(done.stdout.splitlines(), [
             "--remap-path-prefix=/home/some one/.cargo=/cargo",
             f"--remap-path-prefix={ROOT}=/src",
-            f"--remap-path-prefix={ROOT}/elsewhere=/target",
+            f"--remap-path-prefix={folder}/target=/target",
+            f"-Cprofile-use={copy}",
             "'-ffile-prefix-map=/home/some one/.cargo=/cargo' "
-            f"'-ffile-prefix-map={ROOT}/elsewhere=/target'",
+            f"'-ffile-prefix-map={folder}/target=/target'",
             ".build --profile dist --locked --bin sluice --quiet"])
 
 

@@ -258,6 +258,31 @@ async fn what_a_client_sends_in_place_of_events_does_not_count_against_the_targe
     eventually("the reservations are settled", in_flight, |count| *count == 0).await;
 }
 
+/// Curl 7.88 loses an answer behind which its stream is reset.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_still_sends_when_it_has_its_answer_is_not_interrupted() {
+    let simulator = Simulator::start().await;
+    let config = Config::models(&simulator, 1).set("queue.max_wait", "0s");
+    let gateway = Gateway::start(&config).await;
+    let still_sends = async || {
+        let (events, sent) = mpsc::channel::<Bytes>(1);
+        let ended = Arc::new(AtomicBool::new(true));
+        let refused = Conversation::saying(head(&gateway), mpsc::channel(1).0, sent, ended)
+            .await
+            .unwrap_err();
+        assert_eq!(refused.0, 429, "{}", refused.2);
+        // A few wait in the channel and on the connection.
+        for _ in 0..50 {
+            within(LONG, "the event is sent", events.send(said("one"))).await.unwrap();
+        }
+    };
+    // The upstream refuses it, then the gateway.
+    simulator.strikes(PRIMARY, 1, Fault::Throttle);
+    still_sends().await;
+    still_sends().await;
+    assert_eq!(simulator.log().len(), 1);
+}
+
 /// A target may answer only when it has the first event.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_client_that_says_nothing_does_not_count_against_the_target() {
