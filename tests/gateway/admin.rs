@@ -55,6 +55,19 @@ async fn with_an_admin_key_only_health_is_open() {
     assert!(metrics.contains("sluice_admin_refused_total 6\n"), "{metrics}");
 }
 
+/// Curl 7.88 loses an answer behind which its stream is reset.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_still_sends_when_it_has_its_answer_is_not_interrupted() {
+    let simulator = Simulator::start().await;
+    let gateway = with_key(&simulator).await;
+    for (path, status) in [("/admin/targets", 401), ("/healthz", 405), ("/nowhere", 404)] {
+        let url = format!("{}{path}", gateway.admin_url());
+        let piece = vec![b' '; 100].into();
+        let seen = http::status_of_a_slow_post(&url, "application/json", &piece).await;
+        assert_eq!(seen, status, "{path}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn changes_need_the_admin_key_and_are_logged_with_their_author() {
     let simulator = Simulator::start().await;

@@ -1,11 +1,16 @@
 //! A plain HTTP client for requests that SDKs don't make: HTTP/2 without TLS, odd headers, health checks.
 
+use std::convert::Infallible;
+
 use ::http::{HeaderMap, Method, Request, Version};
 use bytes::{Bytes, BytesMut};
-use http_body_util::{BodyExt, Full};
+use futures_util::stream;
+use http_body_util::{BodyExt, Full, StreamBody};
+use hyper::body::Frame;
 use hyper_rustls::HttpsConnectorBuilder;
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::TokioExecutor;
+use tokio::sync::mpsc;
 
 use super::gateway::ADMIN_KEY;
 use super::patience::{LONG, within};
@@ -80,6 +85,26 @@ pub async fn post_by_http2(
 ) -> Response {
     let client = Client::builder(TokioExecutor::new()).http2_only(true).build_http();
     receive(client.request(posting(url, headers, body))).await
+}
+
+/// Posts a body over HTTP/2 of which pieces are sent behind the answer, too; they must be taken. Returns the answer's
+/// status.
+pub async fn status_of_a_slow_post(url: &str, media_type: &str, piece: &Bytes) -> u16 {
+    let client = Client::builder(TokioExecutor::new()).http2_only(true).build_http();
+    let (pieces, sent) = mpsc::channel::<Bytes>(1);
+    let body = stream::unfold(sent, async |mut sent| {
+        Some((Ok::<_, Infallible>(Frame::data(sent.recv().await?)), sent))
+    });
+    let request = Request::post(url).header("content-type", media_type);
+    let request = request.body(BodyExt::boxed_unsync(StreamBody::new(body))).unwrap();
+    let answer = within(LONG, "the answer", client.request(request)).await.unwrap();
+    let status = answer.status().as_u16();
+    answer.collect().await.unwrap();
+    // The channel and the connection take the first few in any case.
+    for _ in 0..50 {
+        within(LONG, "a piece is sent", pieces.send(piece.clone())).await.unwrap();
+    }
+    status
 }
 
 /// The same over TLS, in the HTTP version that ALPN selects.
