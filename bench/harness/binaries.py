@@ -1,6 +1,5 @@
 """What is measured: built from this repository, and nginx from Debian."""
 
-import hashlib
 import json
 import os
 import pathlib
@@ -12,11 +11,12 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 EXAMPLES = ["bare_proxy", "fixed_upstream", "load"]
 BENCH = "request_path"
 OTHERS = ["--bench", BENCH, *(word for name in EXAMPLES for word in ("--example", name))]
-TARGET = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
+# What has the gateway built as for a release: with the counts of bench/profile.
+AS_RELEASED = {"CARGO_ENCODED_RUSTFLAGS": f"-Cprofile-use={ROOT}/deploy/release/sluice.profdata"}
 
 
 def build():
-    return cargo(["--bin", "sluice"], {"CARGO_ENCODED_RUSTFLAGS": profile_flag()}) | cargo(OTHERS)
+    return cargo(["--bin", "sluice"], AS_RELEASED) | cargo(OTHERS)
 
 
 def cargo(targets, more_environment=None):
@@ -32,20 +32,8 @@ def cargo(targets, more_environment=None):
     return found
 
 
-def profile_flag():
-    """What has the gateway built as for a release: with the counts of bench/profile.
-
-    Cargo looks at the name of that file only, so the name has the content's sum.
-    """
-    counts = (ROOT / "deploy/release/sluice.profdata").read_bytes()
-    copy = TARGET.absolute() / f"{hashlib.sha256(counts).hexdigest()[:16]}.profdata"
-    copy.parent.mkdir(parents=True, exist_ok=True)
-    copy.write_bytes(counts)
-    return f"-Cprofile-use={copy}"
-
-
 def already_built():
-    target = TARGET / "dist"
+    target = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")) / "dist"
     found = {"sluice": target / "sluice"} | {name: target / "examples" / name for name in EXAMPLES}
     for name, path in found.items():
         if not path.exists():

@@ -29,7 +29,7 @@ def build(folder):
     command = ["cargo", "rustc", "--profile", "dist", "--bin", "sluice", "--message-format", "json",
                "--", "-C", "strip=none"]
     built = subprocess.run(command, cwd=binaries.ROOT, stdout=subprocess.PIPE, check=True, text=True,
-                           env=os.environ | {"CARGO_ENCODED_RUSTFLAGS": binaries.profile_flag()})
+                           env=os.environ | binaries.AS_RELEASED)
     found = [json.loads(line).get("executable") for line in built.stdout.splitlines()]
     sluice = folder / "sluice-with-symbols"
     shutil.copy(next(filter(None, found)), sluice)
