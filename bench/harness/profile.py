@@ -4,7 +4,6 @@ Beside their workloads there are TLS and HTTP/2, on both sides: a gateway in fro
 """
 
 import argparse
-import json
 import os
 import pathlib
 import shutil
@@ -23,12 +22,8 @@ TLS_REQUESTS = 2000
 
 def build(raw, target):
     """The gateway with counters, which each process writes to `raw` at its end."""
-    command = ["cargo", "build", "--profile", "dist", "--locked", "--bin", "sluice", "--target-dir", target,
-               "--message-format", "json"]
-    env = dict(os.environ, CARGO_ENCODED_RUSTFLAGS=f"-Cprofile-generate={raw}")
-    built = subprocess.run(command, cwd=binaries.ROOT, stdout=subprocess.PIPE, check=True, text=True, env=env)
-    found = [json.loads(line).get("executable") for line in built.stdout.splitlines()]
-    return pathlib.Path(next(filter(None, found)))
+    return binaries.cargo(["--bin", "sluice", "--target-dir", target],
+                          {"CARGO_ENCODED_RUSTFLAGS": f"-Cprofile-generate={raw}"})["sluice"]
 
 
 def whole(scene):
@@ -73,6 +68,7 @@ def tls(scene):
                    check=True, stderr=subprocess.DEVNULL)
     shown = f'[server.tls]\ncert = "{certificate}"\nkey = "{key}"\n'
     behind = scene.gateway("the gateway behind", configs.MODELS, [*configs.open_to_all(), shown])
+    # No other gateway is started after this one.
     os.environ["SLUICE__UPSTREAM__CA_FILE"] = str(certificate)
     front = scene.gateway("the gateway in front", configs.MODELS, [*configs.bearer_clients(1), shown],
                           upstream=f"https://localhost:{behind.port}")
@@ -80,8 +76,9 @@ def tls(scene):
     body = scene.folder / "body.json"
     body.write_bytes(work.body)
     for version in ("--http1.1", "--http2"):
-        command = ["curl", "--silent", "--show-error", "--fail", "--fail-early", "--max-time", "60", "--cacert", certificate, version, "--parallel",
-                   "--parallel-max", "16", "--data-binary", f"@{body}", "--output", os.devnull]
+        command = ["curl", "--silent", "--show-error", "--fail", "--fail-early", "--max-time", "60",
+                   "--cacert", certificate, version, "--parallel", "--parallel-max", "16",
+                   "--data-binary", f"@{body}", "--output", os.devnull]
         for header in workloads.bearer()(work, front.port):
             command += ["--header", header]
         url = f"https://localhost:{front.port}{work.path}?[1-{TLS_REQUESTS}]"

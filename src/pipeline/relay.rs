@@ -564,11 +564,12 @@ impl<B: Body<Data = Bytes>> Relay<B> {
         self.error_frame(kind, &message)
     }
 
-    /// The frame or event that ends a body for what its client did, with this message. An event stream of Bedrock has
-    /// one exception for all of that.
+    /// The frame or event that ends a body with this error, whose message is noted. An event stream of Bedrock has
+    /// one exception for all that its client did.
     fn refusal(mut self: Pin<&mut Self>, kind: ErrorKind, message: &str) -> Bytes {
         self.as_mut().project().context.set_client_message(message);
-        if self.api != Api::Bedrock || self.usage_tap.is_translated() {
+        let is_clients = kind.status().is_client_error();
+        if !is_clients || self.api != Api::Bedrock || self.usage_tap.is_translated() {
             return self.error_frame(kind, message);
         }
         let payload = serde_json::json!({ "message": message });

@@ -223,11 +223,11 @@ impl Server {
                         let request = Request::from_parts(head, body);
                         return Box::pin(legacy.answer(request, peer)).await.map(full);
                     }
+                    if !api && !is_clear {
+                        return two_lengths().map(full);
+                    }
                     if !api {
                         drain_in_background(&head, body);
-                        if !is_clear {
-                            return two_lengths().map(full);
-                        }
                         return Admin::not_found().map(Either::Right);
                     }
                     let Ok(response) = pipeline.call(InboundRequest { head, body, peer }).await;

@@ -205,10 +205,12 @@ impl Drop for Closes<'_> {
 }
 
 fn write(shared: &Shared, mut sink: impl Sink, dropped: &IntCounter) {
-    let _closes = Closes { shared, dropped };
     let mut lines = Lines::default();
+    let mut flushes;
+    // Dropped before those: who waits for a flush finds the way closed.
+    let _closes = Closes { shared, dropped };
     loop {
-        let flushes = {
+        flushes = {
             let mut pending = shared.pending.lock();
             pending.taken = 0;
             if pending.is_empty() && !pending.is_closed {
@@ -236,6 +238,7 @@ fn write(shared: &Shared, mut sink: impl Sink, dropped: &IntCounter) {
         if flushes.is_empty() {
             std::thread::park_timeout(PAUSE);
         }
+        flushes.clear();
     }
 }
 
