@@ -11,9 +11,10 @@ use bytes::Bytes;
 use http::header::AUTHORIZATION;
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request};
+use jsonwebtoken::Algorithm;
 use sluice::api::paths::ApiPaths;
 use sluice::api::response_id::{Owner, Place, ResponseIdError, ResponseIds};
-use sluice::auth::{AuthOutcome, Authenticator, ClientCertificate, Issuers, PendingAuth};
+use sluice::auth::{AuthOutcome, Authenticator, ClientCertificate, Issuers, KeySet, PendingAuth};
 use sluice::auth::{identify, origin};
 use sluice::bedrock::betas::{self, BetaTable};
 use sluice::bedrock::sigv4::amz_date::parse_amz_date;
@@ -169,6 +170,34 @@ pub fn token(input: &[u8]) {
         head.headers.insert(AUTHORIZATION, value);
         let now = SystemTime::UNIX_EPOCH + NOW;
         assert!(AUTHENTICATOR.authenticate(&head, None, now).is_err());
+    }
+}
+
+/// The key sets of issuers: refused with a reason, or read as keys of which each is public and is found for
+/// algorithms of its own kind alone.
+pub fn key_set(document: &[u8]) {
+    let keys = match KeySet::read(document) {
+        Ok(keys) => keys,
+        Err(error) => return assert!(!error.to_string().is_empty()),
+    };
+    let text = String::from_utf8_lossy(document);
+    // The names in it, of keys and of others, and none.
+    let ids = text.split('"').take(64).map(Some).chain([None]);
+    for id in ids {
+        for algorithm in [Algorithm::HS256, Algorithm::HS384, Algorithm::HS512] {
+            assert!(keys.find(id, algorithm).is_none(), "{id:?}");
+        }
+        for algorithm in [
+            Algorithm::RS256,
+            Algorithm::PS512,
+            Algorithm::ES256,
+            Algorithm::ES384,
+            Algorithm::EdDSA,
+        ] {
+            if let Some(key) = keys.find(id, algorithm) {
+                assert_eq!(key.family(), algorithm.family());
+            }
+        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! What holds for any bytes from outside, as the fuzz targets and the normal tests both check it.
 //!
 //! Here are the protocols; [`clients`], [`answers`] and [`files`] have what stands in their messages, and what
-//! operators write.
+//! operators write; [`replicas`] has what gateways write to one another.
 
 #[path = "answers.rs"]
 mod answers;
@@ -11,6 +11,8 @@ mod clients;
 mod files;
 #[path = "hyper_oracle.rs"]
 mod oracle;
+#[path = "replicas.rs"]
+mod replicas;
 
 use bytes::Bytes;
 use http::Method;
@@ -26,9 +28,11 @@ use sluice::upstream::http1::{Decoder, Next, read_head};
 pub use self::{
     answers::{error, feedback, json, rewrite, usage},
     clients::{
-        certificate, identity, is_taken, request_head, response_id, signature, signed_event, token,
+        certificate, identity, is_taken, key_set, request_head, response_id, signature,
+        signed_event, token,
     },
     files::{catalogue, config, glob},
+    replicas::fleet_event,
 };
 
 /// Request paths: what parses is written so that it parses to the same.

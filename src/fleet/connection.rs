@@ -10,7 +10,7 @@ use std::time::Duration;
 use futures_util::{Stream, StreamExt};
 use redis::{RedisError, Script};
 
-use super::event::{self, FleetEvent};
+use super::event::FleetEvent;
 use super::ledger::{LearnedLimit, LeaseGrant, LeaseRequest, LedgerConfig};
 use crate::storage::redis::{RedisFailure, Server, Socket};
 use crate::system::time::timeout;
@@ -162,7 +162,7 @@ impl FleetConnection {
         replica: &str,
         event: &FleetEvent,
     ) -> Result<(), FleetError> {
-        let (verb, pause, throttles, is_quota, target) = event::arguments(event);
+        let (verb, pause, throttles, is_quota, target) = event.arguments();
         let mut call = scripts.publish.prepare_invoke();
         call.key(scripts.cooldowns()).arg(replica).arg(scripts.channel()).arg(verb);
         call.arg(pause).arg(throttles).arg(is_quota).arg(target);
@@ -187,7 +187,7 @@ impl FleetConnection {
         let version = fields.iter().find(|(name, _)| name == "version");
         let version = version.and_then(|(_, text)| text.parse().ok()).unwrap_or(0);
         let running = fields.iter().filter_map(|(name, value)| {
-            event::running_cooldown(name.strip_prefix("t:")?, value, now)
+            FleetEvent::running_cooldown(name.strip_prefix("t:")?, value, now)
         });
         Ok((version, running.collect()))
     }

@@ -41,7 +41,7 @@ mod sync_task;
 mod tests;
 
 pub use connection::FleetError;
-pub use event::FleetEvent;
+pub use event::{FleetEvent, ReceivedEvent};
 pub use handle::Fleet;
 pub use leased_bucket::LeasedBucket;
 pub use ledger::{

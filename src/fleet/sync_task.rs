@@ -10,7 +10,7 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use super::connection::{self, FleetConnection, FleetError, Membership, Scripts};
-use super::event::{self, FleetEvent};
+use super::event::{FleetEvent, ReceivedEvent};
 use super::ledger::{LeaseGrant, LeaseRequest, LedgerConfig};
 use super::shared::{FleetListener, LeaseHolder, RunningCooldown, Shared};
 use super::status::{FleetStatus, LinkState};
@@ -310,7 +310,7 @@ impl SyncTask {
     }
 
     fn received(&mut self, message: &str) {
-        let Some(received) = event::parse(message) else { return };
+        let Some(received) = ReceivedEvent::parse(message) else { return };
         // A gap in the versions means that an event was missed. The known version then stays behind, which
         // the next sync notices.
         if received.version == self.cooldowns_version + 1 {

@@ -378,7 +378,7 @@ async fn silent_members_expire_and_cooldowns_are_extended_never_shortened() {
     connection.publish(&scripts, "b", &cooled(5)).await.unwrap();
     for version in [1, 2] {
         let message = connection.message().await.unwrap();
-        assert_eq!(event::parse(&message).unwrap().version, version);
+        assert_eq!(ReceivedEvent::parse(&message).unwrap().version, version);
     }
     let (version, cooling) = connection.cooldowns(&scripts).await.unwrap();
     assert_eq!(version, 2);

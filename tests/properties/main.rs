@@ -64,6 +64,7 @@ fn of_the_seeds() {
         ("glob", properties::glob),
         ("feedback", properties::feedback),
         ("response_id", properties::response_id),
+        ("fleet_event", properties::fleet_event),
     ];
     for (target, holds) in texts {
         seeds(target).iter().for_each(|(_, seed)| holds(std::str::from_utf8(seed).unwrap()));
@@ -72,6 +73,7 @@ fn of_the_seeds() {
         ("identity", properties::identity),
         ("signature", properties::signature),
         ("token", properties::token),
+        ("key_set", properties::key_set),
         ("signed_event", properties::signed_event),
         ("certificate", properties::certificate),
         ("request_head", properties::request_head),
@@ -104,7 +106,8 @@ fn the_signed_seeds_are_taken_and_the_others_are_not() {
 fn every_target_has_small_seeds_and_a_property() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let read = |name: &str| std::fs::read_to_string(root.join("fuzz").join(name)).unwrap();
-    let shared = ["properties.rs", "clients.rs", "answers.rs", "files.rs"].map(read).concat();
+    let shared =
+        ["properties.rs", "clients.rs", "answers.rs", "files.rs", "replicas.rs"].map(read).concat();
     let translations = read("translations.rs");
     for file in std::fs::read_dir(root.join("fuzz/fuzz_targets")).unwrap() {
         let path = file.unwrap().path();
@@ -251,6 +254,15 @@ proptest! {
     }
 
     #[test]
+    fn of_fleet_events(
+        changed in changed_text("fleet_event"),
+        made in "[a-z0-9]{0,4} [0-9]{0,20} (cooled|opened|probed|reset_target|reset|x) [0-9]{0,20} [0-9]{0,11} [01] [a-z ]{0,8}",
+        cooldown in "[0-9]{0,20}\n[0-9]{0,20} [0-9]{0,11} [01]",
+    ) {
+        [changed, made, cooldown].iter().for_each(|text| properties::fleet_event(text));
+    }
+
+    #[test]
     fn of_catalogues_and_patterns(
         changed in changed_text("catalogue"),
         pattern in "[ab/*?{},!^\\[\\]\\\\-]{0,20}\n[ab/*,\\[\\]{}\\\\]{0,20}",
@@ -268,8 +280,10 @@ proptest! {
         certificate in changed("certificate"),
         event in vec(any::<u8>(), 0..80),
         id in changed_text("response_id"),
+        keys in changed("key_set"),
         any in any::<String>(),
     ) {
+        properties::key_set(&keys);
         properties::signature(&signature);
         properties::request_head(&head);
         properties::token(&token);

@@ -17,11 +17,11 @@ pub(super) const MAX_BYTES: usize = 256 * 1024;
 const MIN_RSA_BYTES: usize = 256;
 
 /// Most keys of a set.
-pub(super) const MAX_KEYS: usize = 100;
+pub const MAX_KEYS: usize = 100;
 
 /// Why a key set can't be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub(super) enum KeySetError {
+pub enum KeySetError {
     /// The document is not a key set.
     #[error("it is no key set: {0}")]
     Unreadable(String),
@@ -35,7 +35,7 @@ pub(super) enum KeySetError {
 
 /// The keys of an issuer.
 #[derive(Clone, Debug)]
-pub(super) struct KeySet(Vec<Key>);
+pub struct KeySet(Vec<Key>);
 
 #[derive(Clone, Debug)]
 struct Key {
@@ -57,7 +57,10 @@ impl KeySet {
     }
 
     /// Reads a key set.
-    pub(super) fn read(document: &[u8]) -> Result<KeySet, KeySetError> {
+    ///
+    /// # Errors
+    /// If it is none, has too many keys, or none that can be used.
+    pub fn read(document: &[u8]) -> Result<KeySet, KeySetError> {
         let Document { keys } = serde_json::from_slice(document)
             .map_err(|error| KeySetError::Unreadable(error.to_string()))?;
         if keys.len() > MAX_KEYS {
@@ -68,7 +71,7 @@ impl KeySet {
     }
 
     /// The key with this id that fits the algorithm; without an id, the key that fits, if there is one only.
-    pub(super) fn find(&self, id: Option<&str>, algorithm: Algorithm) -> Option<&DecodingKey> {
+    pub fn find(&self, id: Option<&str>, algorithm: Algorithm) -> Option<&DecodingKey> {
         let fits = |it: &&Key| it.fits(algorithm);
         let mut found = match id {
             Some(id) => self.0.iter().find(|it| it.id.as_deref() == Some(id) && it.fits(algorithm)),

@@ -1,0 +1,10 @@
+//! See `properties::key_set`.
+#![no_main]
+#![allow(dead_code, reason = "the properties of the other targets")]
+
+#[path = "../properties.rs"]
+mod properties;
+
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|input: &[u8]| properties::key_set(input));
