@@ -9,7 +9,7 @@ WORKDIR /src
 
 # The dependencies alone, with empty crates: a layer that changes only with the lock file.
 COPY .cargo .cargo
-COPY deploy/release/binary deploy/release/sluice.profdata deploy/release/
+COPY deploy/release/binary deploy/release/llvm-args deploy/release/sluice.profdata deploy/release/
 COPY Cargo.toml Cargo.lock ./
 COPY crates/bedrock/Cargo.toml crates/bedrock/
 COPY crates/bridge/Cargo.toml crates/bridge/

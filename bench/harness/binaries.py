@@ -3,6 +3,7 @@
 import json
 import os
 import pathlib
+import platform
 import shutil
 import subprocess
 import sys
@@ -11,8 +12,18 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 EXAMPLES = ["bare_proxy", "fixed_upstream", "load"]
 BENCH = "request_path"
 OTHERS = ["--bench", BENCH, *(word for name in EXAMPLES for word in ("--example", name))]
-# What has the gateway built as for a release: with the counts of bench/profile.
-AS_RELEASED = {"CARGO_ENCODED_RUSTFLAGS": f"-Cprofile-use={ROOT}/deploy/release/sluice.profdata"}
+RELEASE = ROOT / "deploy/release"
+
+
+def release_flags():
+    """The compiler's flags of deploy/release/binary but those for the names of folders."""
+    flags = [f"-Cprofile-use={RELEASE}/sluice.profdata"]
+    if platform.machine() == "x86_64":
+        flags.append("-Cllvm-args=" + " ".join((RELEASE / "llvm-args").read_text().split()))
+    return flags
+
+
+AS_RELEASED = {"CARGO_ENCODED_RUSTFLAGS": "\x1f".join(release_flags())}
 
 
 def build():

@@ -42,7 +42,8 @@ CACHES = "--cache-sim=yes --I1=32768,8,64 --D1=49152,12,64 --LL=2097152,16,64"
 
 def counted(folder, binary, demangle="no", caches=""):
     """A command that runs the binary and counts the instructions of each of its functions."""
-    command = folder / binary.name
+    # The binary may lie in this folder, too.
+    command = folder / f"counted-{binary.name}"
     # Without the variable the process would start once more, and no longer be counted.
     command.write_text(f"""\
 #!/bin/sh

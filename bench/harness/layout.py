@@ -5,6 +5,7 @@ compiler or of a library. So a pattern has no hash, and it ends early where all 
 wanted as well. Functions of one name with different types can't be told apart: all are taken, or none.
 """
 
+import argparse
 import bisect
 import pathlib
 import re
@@ -28,6 +29,8 @@ HEAD = """\
    The system maps the program in pieces of 64 KiB and more, so an idle process has few of them in memory.
    Written by bench/layout. A pattern for a function that is gone does no harm. */
 """
+# Parts of functions that did not run while the profile was counted: the linker takes the first place that matches.
+SPLIT = "  .text.split : { *(.text.split.*) }\n"
 
 
 def run(settings, folder):
@@ -82,7 +85,7 @@ class Symbols:
         fields = [line.split() for line in listed.splitlines()]
         self.all = sorted((plain(name), int(size, 16), name)
                           for _, size, kind, name in (it for it in fields if len(it) == 4)
-                          if kind in "tTwW")
+                          if kind in "tTwW" and not name.endswith(".cold"))
         self.names = [name for name, _, _ in self.all]
 
     def patterns(self, wanted, share, bytes_beside, most_beside):
@@ -123,19 +126,22 @@ def section(name, patterns):
     return f"  {name} : {{ *(\n{lines}  ) }}\n"
 
 
-def main():
+def main(about):
+    parser = argparse.ArgumentParser(description=about)
+    parser.add_argument("--binary", type=pathlib.Path, help="a gateway with symbols, instead of building one")
+    args = parser.parse_args()
     if not shutil.which("valgrind"):
         raise SystemExit("valgrind is not installed")
     with tempfile.TemporaryDirectory(prefix="sluice-layout-") as folder:
         folder = pathlib.Path(folder)
-        sluice, built = build(folder)
+        sluice, built = (args.binary.absolute(), binaries.already_built()) if args.binary else build(folder)
         start, requests = run(Settings(counted(folder, sluice), built), folder)
         symbols = Symbols(sluice)
     first, first_bytes = symbols.patterns(requests, 0.1, 128, 2048)
     second, second_bytes = symbols.patterns(start | requests, 0.25, 512, WINDOW)
     # The linker takes the first place that matches.
     second = [pattern for pattern in second if pattern not in first]
-    OUT.write_text(HEAD + "SECTIONS\n{\n" + section(".text.request", first)
+    OUT.write_text(HEAD + "SECTIONS\n{\n" + SPLIT + section(".text.request", first)
                    + section(".text.start", second) + "}\nINSERT BEFORE .text;\n")
     print(f"{OUT.name}: {len(first)} patterns for requests, {first_bytes / 1e6:.2f} MB; "
           f"{len(second)} more for the start, {second_bytes / 1e6:.2f} MB in all", file=sys.stderr)

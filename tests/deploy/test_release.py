@@ -3,6 +3,7 @@
 import json
 import os
 import pathlib
+import platform
 import re
 import stat
 import tempfile
@@ -215,11 +216,14 @@ class Reproducible(unittest.TestCase):
             env = {"PATH": f"{folder}:{os.environ['PATH']}", "HOME": "/home/some one", "RUSTFLAGS": "-Cno",
                    "CARGO_TARGET_DIR": f"{folder}/target"}
             done = tools.call(RELEASE / "binary", "--quiet", env=env, cwd="/")
+        words = (RELEASE / "llvm-args").read_text().split()
+        of_llvm = ["-Cllvm-args=" + " ".join(words)] if platform.machine() == "x86_64" else []
         self.assertEqual(done.stdout.splitlines(), [
             "--remap-path-prefix=/home/some one/.cargo=/cargo",
             f"--remap-path-prefix={ROOT}=/src",
             f"--remap-path-prefix={folder}/target=/target",
             f"-Cprofile-use={RELEASE}/sluice.profdata",
+            *of_llvm,
             "'-ffile-prefix-map=/home/some one/.cargo=/cargo' "
             f"'-ffile-prefix-map={folder}/target=/target'",
             ".build --profile dist --locked --bin sluice --quiet"])
