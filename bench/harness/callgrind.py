@@ -7,6 +7,7 @@ import collections
 import contextlib
 import json
 import os
+import pathlib
 import re
 import shutil
 import subprocess
@@ -40,7 +41,7 @@ def build(folder):
 CACHES = "--cache-sim=yes --I1=32768,8,64 --D1=49152,12,64 --LL=2097152,16,64"
 
 
-def counted(folder, binary, demangle="no", caches=""):
+def counted(folder, binary, demangle="no", more=""):
     """A command that runs the binary and counts the instructions of each of its functions."""
     # The binary may lie in this folder, too.
     command = folder / f"counted-{binary.name}"
@@ -48,7 +49,7 @@ def counted(folder, binary, demangle="no", caches=""):
     command.write_text(f"""\
 #!/bin/sh
 GLIBC_TUNABLES=glibc.malloc.mmap_threshold=131072 exec valgrind --quiet --tool=callgrind \\
-  --demangle={demangle} {caches} --callgrind-out-file={folder}/%p.out {binary} "$@"
+  --demangle={demangle} {more} --callgrind-out-file={folder}/%p.out {binary} "$@"
 """)
     command.chmod(0o755)
     return command
@@ -83,6 +84,41 @@ def read(text):
         elif current and line[:1] in tuple("0123456789+-*"):
             if not of_call:
                 own[current] += int(line.split()[1])
+            of_call = False
+    return own
+
+
+# Has callgrind write the address of each instruction.
+ADDRESSES = "--dump-instr=yes"
+
+
+def by_address(text, process, binary):
+    """Own instructions at each address of the binary, of a process that still runs.
+
+    callgrind takes sections but `.text` for another object, which has no name and the addresses of the memory.
+    """
+    maps = pathlib.Path(f"/proc/{process.popen.pid}/maps").read_text().splitlines()
+    loaded_at = min(int(line.split("-")[0], 16) for line in maps if line.endswith(str(binary)))
+    bases = {str(binary): 0, "???": loaded_at}
+    names, own = {}, collections.Counter()
+    base, address, of_call = None, 0, False
+    for line in text.splitlines():
+        if match := re.match(r"(c?ob)=\((\d+)\)(?: (.*))?", line):
+            kind, number, name = match.groups()
+            if name:
+                names[number] = name
+            if kind == "ob":
+                base = bases.get(names[number])
+        elif line.startswith("calls="):
+            of_call = True
+        elif line[:1] in tuple("0123456789+-*"):
+            place, _, cost = line.split()[:3]
+            if place.startswith("0x"):
+                address = int(place, 16)
+            elif place != "*":
+                address += int(place)
+            if not of_call and base is not None:
+                own[address - base] += int(cost)
             of_call = False
     return own
 

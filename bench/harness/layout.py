@@ -7,6 +7,7 @@ wanted as well. Functions of one name with different types can't be told apart: 
 
 import argparse
 import bisect
+import collections
 import pathlib
 import re
 import shutil
@@ -16,7 +17,7 @@ import tempfile
 import time
 
 from . import binaries, rows, workloads
-from .callgrind import Settings, build, counted, dump, read
+from .callgrind import ADDRESSES, Settings, build, by_address, counted, dump
 from .load import Load
 from .scene import Scene
 
@@ -29,17 +30,21 @@ HEAD = """\
    The system maps the program in pieces of 64 KiB and more, so an idle process has few of them in memory.
    Written by bench/layout. A pattern for a function that is gone does no harm. */
 """
-# Parts of functions that did not run while the profile was counted: the linker takes the first place that matches.
-SPLIT = "  .text.split : { *(.text.split.*) }\n"
+# The compiler puts what did not run while the profile was counted into a section of its own, and gives it a name.
+SPLIT, COLD = ".text.split", ".cold"
 
 
-def run(settings, folder):
+def run(settings, folder, binary, symbols):
     """The functions that run at start, and those that run for each request or frame."""
     load = Load(settings.binaries["load"], folder)
+
+    def own(process, part):
+        return symbols.sums(by_address(dump(folder, process, part), process, binary))
+
     with Scene(settings, load, folder) as scene:
         process, _ = rows.start_default(scene, settings.binaries["sluice"])
         time.sleep(5)
-        start = set(read(dump(folder, process, 1)))
+        start = set(own(process, 1))
     requests = set()
     small = workloads.invoke(1024, "1 KB")
     small.connections = 1
@@ -49,10 +54,9 @@ def run(settings, folder):
             scene.put_up_upstream(*upstream)
             gateway = scene.plain_gateway()
             load.drive(gateway.port, work, rows.HERE, count)
-            start |= set(read(dump(folder, gateway, 1)))
+            start |= set(own(gateway, 1))
             load.drive(gateway.port, work, rows.HERE, count)
-            own = read(dump(folder, gateway, 2))
-            requests |= {name for name, cost in own.items() if cost >= count}
+            requests |= {name for name, cost in own(gateway, 2).items() if cost >= count}
     return start, requests
 
 
@@ -77,15 +81,34 @@ def ends(name):
 
 
 class Symbols:
-    """The functions of a binary, with their sizes."""
+    """The functions of a binary, and the parts of functions that are split off."""
 
     def __init__(self, binary):
         listed = subprocess.run(["nm", "--print-size", binary], stdout=subprocess.PIPE, check=True,
                                 text=True).stdout
         fields = [line.split() for line in listed.splitlines()]
-        self.all = sorted((plain(name), int(size, 16), name)
-                          for _, size, kind, name in (it for it in fields if len(it) == 4)
-                          if kind in "tTwW" and not name.endswith(".cold"))
+        self.all = sorted((int(at, 16), int(size, 16), name)
+                          for at, size, kind, name in (it for it in fields if len(it) == 4)
+                          if kind in "tTwW")
+        self.starts = [at for at, _, _ in self.all]
+
+    def sums(self, own):
+        """Own instructions of each function, from those at each address."""
+        found = collections.Counter()
+        for address, cost in own.items():
+            index = bisect.bisect_right(self.starts, address) - 1
+            at, size, name = self.all[index] if index >= 0 else (0, 0, "")
+            if at <= address < at + size:
+                found[name] += cost
+        return found
+
+
+class Names:
+    """The functions of a binary by their names, with their sizes; or those parts that are split off."""
+
+    def __init__(self, symbols, cold=False):
+        self.all = sorted((plain(name.removesuffix(COLD)), size, name) for _, size, name in symbols.all
+                          if name.endswith(COLD) == cold)
         self.names = [name for name, _, _ in self.all]
 
     def patterns(self, wanted, share, bytes_beside, most_beside):
@@ -120,9 +143,9 @@ class Symbols:
         return sorted(found), sum(of(pattern)[0] for pattern in found)
 
 
-def section(name, patterns):
+def section(name, patterns, of=".text"):
     # What the compiler takes for unlikely has it in the names of its sections. C has no mangled names.
-    lines = "".join(f"    .text*{it}*\n" if it.startswith("_") else f"    .text.{it}\n" for it in patterns)
+    lines = "".join(f"    {of}*{it}*\n" if it.startswith("_") else f"    {of}.{it}\n" for it in patterns)
     return f"  {name} : {{ *(\n{lines}  ) }}\n"
 
 
@@ -135,13 +158,18 @@ def main(about):
     with tempfile.TemporaryDirectory(prefix="sluice-layout-") as folder:
         folder = pathlib.Path(folder)
         sluice, built = (args.binary.absolute(), binaries.already_built()) if args.binary else build(folder)
-        start, requests = run(Settings(counted(folder, sluice), built), folder)
         symbols = Symbols(sluice)
-    first, first_bytes = symbols.patterns(requests, 0.1, 128, 2048)
-    second, second_bytes = symbols.patterns(start | requests, 0.25, 512, WINDOW)
+        settings = Settings(counted(folder, sluice, more=ADDRESSES), built)
+        start, requests = run(settings, folder, sluice, symbols)
+    functions, split_off = Names(symbols), Names(symbols, cold=True)
+    first, first_bytes = functions.patterns(requests, 0.1, 128, 2048)
+    second, second_bytes = functions.patterns(start | requests, 0.25, 512, WINDOW)
+    rare, rare_bytes = split_off.patterns(start | requests, 0.25, 512, WINDOW)
     # The linker takes the first place that matches.
     second = [pattern for pattern in second if pattern not in first]
-    OUT.write_text(HEAD + "SECTIONS\n{\n" + SPLIT + section(".text.request", first)
+    OUT.write_text(HEAD + "SECTIONS\n{\n" + section(f"{SPLIT}.start", rare, SPLIT)
+                   + f"  {SPLIT} : {{ *({SPLIT}.*) }}\n" + section(".text.request", first)
                    + section(".text.start", second) + "}\nINSERT BEFORE .text;\n")
     print(f"{OUT.name}: {len(first)} patterns for requests, {first_bytes / 1e6:.2f} MB; "
-          f"{len(second)} more for the start, {second_bytes / 1e6:.2f} MB in all", file=sys.stderr)
+          f"{len(second)} more for the start, {second_bytes / 1e6:.2f} MB in all; "
+          f"{len(rare)} of parts that are split off, {rare_bytes / 1e6:.2f} MB", file=sys.stderr)
