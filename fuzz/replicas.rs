@@ -17,7 +17,7 @@ pub fn fleet_event(text: &str) {
     let now = now.parse().unwrap_or(1);
     if let Some(event) = FleetEvent::running_cooldown("a", value, now) {
         let FleetEvent::Cooled { pause, throttles, is_quota, .. } = &event else {
-            panic!("{event:?}")
+            unreachable!("{event:?}")
         };
         assert!(*pause > Duration::ZERO);
         let until = u128::from(now) + pause.as_micros();
