@@ -109,6 +109,8 @@ def faults_of(run):
              for measure, line in run.lines[gateway].items() if line.rise > most[measure]]
     found += [f"books: {check.name}" for check in run.checks if not check.passes()]
     found += unexplained(run)
+    found += [f"{gateway}: {after - before} tasks more than before" for gateway, (before, after) in run.tasks.items()
+              if after > before]
     return found + ([f"left open: {run.left}"] if run.left else [])
 
 
