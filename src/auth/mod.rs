@@ -15,7 +15,7 @@ mod tests;
 
 pub use authenticator::{AuthError, AuthOutcome, Authenticated, Authenticator, Credential};
 pub use identity::identify;
-pub use jwt::{Issuers, KeySet, KeySetError, MAX_KEYS, TokenError, fetch_keys};
+pub use jwt::{Issuers, KeySet, KeySetError, TokenError, fetch_keys};
 pub use peer::{ClientCertificate, Peer, UnreadableCertificate};
 pub use presented::{bearer, hide_keys};
 pub use signature::{PendingAuth, PendingSignature, SignatureError};

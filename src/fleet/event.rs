@@ -48,7 +48,7 @@ pub struct ReceivedEvent {
 
 impl ReceivedEvent {
     /// Parses a message of the channel: `from version verb milliseconds throttles is_quota target`.
-    /// `None` if it is none.
+    /// Returns `None` for a text of another form.
     pub fn parse(text: &str) -> Option<ReceivedEvent> {
         let mut words = text.splitn(7, ' ');
         let (from, version, verb) = (words.next()?, words.next()?, words.next()?);

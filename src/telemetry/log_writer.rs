@@ -207,7 +207,8 @@ impl Drop for Closes<'_> {
 fn write(shared: &Shared, mut sink: impl Sink, dropped: &IntCounter) {
     let mut lines = Lines::default();
     let mut flushes;
-    // Dropped before those: who waits for a flush finds the way closed.
+    // Rust drops this guard before `lines` and `flushes`. So the buffer is closed by the time that the end of
+    // `flushes` wakes a caller that waits for a flush.
     let _closes = Closes { shared, dropped };
     loop {
         flushes = {

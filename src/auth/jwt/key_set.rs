@@ -17,7 +17,7 @@ pub(super) const MAX_BYTES: usize = 256 * 1024;
 const MIN_RSA_BYTES: usize = 256;
 
 /// Most keys of a set.
-pub const MAX_KEYS: usize = 100;
+pub(super) const MAX_KEYS: usize = 100;
 
 /// Why a key set can't be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -59,7 +59,7 @@ impl KeySet {
     /// Reads a key set.
     ///
     /// # Errors
-    /// If it is none, has too many keys, or none that can be used.
+    /// If the document is not a key set, or if the set has too many keys or no usable key.
     pub fn read(document: &[u8]) -> Result<KeySet, KeySetError> {
         let Document { keys } = serde_json::from_slice(document)
             .map_err(|error| KeySetError::Unreadable(error.to_string()))?;

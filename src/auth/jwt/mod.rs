@@ -21,7 +21,7 @@ use crate::bedrock::ErrorKind;
 use crate::config::{self, TokenAlgorithm};
 use crate::telemetry::Metrics;
 use crate::upstream::Upstream;
-pub use key_set::{KeySet, KeySetError, MAX_KEYS};
+pub use key_set::{KeySet, KeySetError};
 pub use refresh::fetch_keys;
 use refresh::{KeyCache, KeyRefresh, Reachability};
 
